@@ -1,0 +1,58 @@
+# Everything one does with this repository; CI calls the same targets. `make` alone explains.
+# Needs git, make and Python >= 3.11; everything else comes into .venv from requirements.lock.
+
+PY := .venv/bin/python
+READY := .venv/.ready
+CODE := headgate controller router examples tests scripts
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lock audit clean
+
+help: ## this list
+	@echo 'Headgate: takes a new version of an ML model into production without hurting anyone.'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18
+	@echo
+	@echo 'Start with `make run`. The first target you call makes .venv (about 300 MB, a minute or two).'
+
+run: $(READY) ## the story on real models, live in this terminal, under 3 minutes; results in run/ and run-summary.json
+	@$(PY) examples/digits/story.py
+
+test: $(READY) ## all tests; names loudly what it skips for want of a program (TESTS=path for some of them)
+	@$(PY) -m pytest $(TESTS)
+
+check: $(READY) ## format, lint, types, layers, lock: what must hold before a commit
+	@$(PY) -m ruff format --check $(CODE)
+	@$(PY) -m ruff check $(CODE)
+	@$(PY) -m mypy
+	@$(PY) -m mypy examples/digits scripts
+	@.venv/bin/lint-imports
+	@$(PY) scripts/check_lock.py && echo 'requirements.lock: pinned, hashed, names no address'
+
+format: $(READY) ## put the code into its format and mend what the linter can mend
+	@$(PY) -m ruff check --fix $(CODE)
+	@$(PY) -m ruff format $(CODE)
+
+lock: ## pin the dependencies of pyproject.toml again (needs uv on PATH and a package index)
+	@command -v uv >/dev/null || { echo 'make lock needs uv on PATH: pip install uv, or pipx install uv' >&2; exit 1; }
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--all-extras --quiet -o requirements.lock pyproject.toml
+
+audit: $(READY) ## known vulnerabilities of the locked packages (needs the network)
+	@$(PY) -m pip_audit --requirement requirements.lock --require-hashes --disable-pip
+
+clean: ## remove .venv, caches and the results of make run
+	@rm -rf .venv run run-summary.json dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment: made anew when there is none that works, brought up to date when the lock or pyproject changed.
+$(READY): requirements.lock pyproject.toml
+	@$(PY) -m pip --version >/dev/null 2>&1 || { \
+		python=$$(scripts/find-python) && \
+		echo "Making .venv with $$($$python -V) ($$python)" && \
+		rm -rf .venv && "$$python" -m venv .venv; }
+	@echo 'Installing the locked packages into .venv (needs a package index; a minute or two the first time)'
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
