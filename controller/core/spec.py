@@ -1,0 +1,146 @@
+"""What the user asked for, as the core thinks of it: parsed once at the edge (`controller.crd`), then trusted.
+
+Durations are seconds, shares of live traffic basis points (0 … 10,000), shares of copies parts per million.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from controller.core.checks import Check
+from headgate.wire.plan import Capture, Comparison, Guard, IdentityKey, Limits, Overrides, Rewrite
+
+FULL: Final = 10_000
+"""All live traffic, in basis points."""
+
+
+class OnInconclusive(StrEnum):
+    """What is done when nothing was proven for too long."""
+
+    HOLD = "hold"
+    ROLLBACK = "rollback"
+    PROMOTE = "promote"
+
+
+class Advance(StrEnum):
+    """When a step may end: its time is up and no check says Fail or holds, or only when every check says Pass."""
+
+    UNLESS_FAIL = "unlessFail"
+    ON_PASS = "onPass"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSpec:
+    """One version that may serve. `identity` is the hash of what serves; the same name with another is another version."""
+
+    name: str
+    identity: str
+    base_path: str = ""
+    rewrite: Rewrite | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowStage:
+    """The candidate answers `sample_ppm` copies per million for `duration_s` and until `min_pairs` were compared."""
+
+    sample_ppm: int
+    duration_s: float = 0.0
+    min_pairs: int = 0
+    checks: tuple[str, ...] = ()
+    advance: Advance = Advance.ON_PASS
+    max_stay_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryStage:
+    """The candidate gets each of the rising `weights` (basis points) for `every_s`."""
+
+    weights: tuple[int, ...]
+    every_s: float = 60.0
+    checks: tuple[str, ...] = ()
+    advance: Advance = Advance.UNLESS_FAIL
+    max_stay_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PauseStage:
+    """Wait `duration_s`, or for a person when it is None."""
+
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlipStage:
+    """Blue-green: full capacity, `before` checks on the preview (copies of `preview_ppm`), one write moves everything, `after` checks while it bakes."""
+
+    preview_ppm: int = 0
+    before: tuple[str, ...] = ()
+    bake_s: float = 0.0
+    after: tuple[str, ...] = ()
+    max_stay_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FullStage:
+    """100 % and watch for `bake_s`; only then is the candidate the new stable."""
+
+    bake_s: float = 0.0
+    checks: tuple[str, ...] = ()
+    max_stay_s: float | None = None
+
+
+Stage = ShadowStage | CanaryStage | PauseStage | FlipStage | FullStage
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPolicy:
+    """Permissions the user wrote down. `alpha` is the chance, over a whole rollout, that a good version is failed."""
+
+    alpha: float = 0.01
+    on_inconclusive: OnInconclusive = OnInconclusive.HOLD
+    on_no_data: OnInconclusive = OnInconclusive.HOLD
+    no_data_timeout_s: float = 3600.0
+    max_duration_s: float = 86_400.0
+    guard: Guard | None = Guard()
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How versions come and go: `drain_s` after the routers acknowledged that traffic left, `keep_stable_warm_s` for the one before, `progress_deadline_s` to become ready."""
+
+    drain_s: float = 60.0
+    keep_stable_warm_s: float = 86_400.0
+    progress_deadline_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPolicy:
+    """What the plan says besides who owns which slots; `counted_paths` are globs of the inference paths."""
+
+    identity: IdentityKey = IdentityKey()
+    overrides: Overrides | None = None
+    limits: Limits = Limits()
+    capture: Capture = Capture()
+    comparison: Comparison = Comparison()
+    counted_paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One rollout as the user wants it. `key` is `namespace/name`; `generation` counts edits of the spec from 1."""
+
+    key: str
+    generation: int
+    target: str
+    versions: tuple[VersionSpec, ...]
+    stages: tuple[Stage, ...] = (FullStage(),)
+    initial_stable: str | None = None
+    checks: tuple[Check, ...] = ()
+    policy: DecisionPolicy = DecisionPolicy()
+    capacity: Capacity = Capacity()
+    traffic: TrafficPolicy = TrafficPolicy()
+    paused: bool = False
+
+    def version(self, name: str) -> VersionSpec | None:
+        """The version of that name, or None."""
+        return next((version for version in self.versions if version.name == name), None)

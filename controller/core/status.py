@@ -1,0 +1,286 @@
+"""What is, what was seen, and what was decided: the values `decide` takes and gives.
+
+`Status` is stored after every decision and read back after every crash; nothing else is remembered.
+Times are Unix seconds handed in by the caller; clocks are elapsed seconds that only `decide` advances.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from controller.core.checks import CheckResult
+from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan, SlotRange
+
+
+class Phase(StrEnum):
+    """Where a rollout is, in one word."""
+
+    HEALTHY = "Healthy"
+    PROGRESSING = "Progressing"
+    PAUSED = "Paused"
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+    STALLED = "Stalled"
+
+
+class Cause(StrEnum):
+    """Why a version was rolled back; the closed list used in status, events and metrics."""
+
+    CHECK_FAILED = "CheckFailed"
+    GUARD = "Guard"
+    OPERATOR = "Operator"
+    CRASH_LOOP = "CrashLoop"
+    PROGRESS_DEADLINE = "ProgressDeadline"
+    NO_DATA = "NoData"
+    INCONCLUSIVE = "Inconclusive"
+
+
+class Reason(StrEnum):
+    """The closed list of event reasons."""
+
+    STARTED = "Started"
+    WEIGHT_RAISED = "WeightRaised"
+    WEIGHT_LOWERED = "WeightLowered"
+    STAGE_ENTERED = "StageEntered"
+    PROMOTED = "Promoted"
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+    PAUSED = "Paused"
+    RESUMED = "Resumed"
+    SUPERSEDED = "Superseded"
+    CANCELLED = "Cancelled"
+    RETRIED = "Retried"
+    STALLED = "Stalled"
+    ACTION_REFUSED = "ActionRefused"
+    BUG = "InvariantViolated"
+
+
+class Verb(StrEnum):
+    """What an operator may ask for."""
+
+    ROLLBACK = "rollback"
+    PROMOTE = "promote"
+    PROMOTE_FULL = "promote-full"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRef:
+    """One version by name and by the hash of what serves."""
+
+    name: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The version on trial and where it is.
+
+    `step` indexes the compiled steps. `issued_generation` is the plan generation that gave this step its traffic, 0
+    while it waits for capacity. Clocks: `step_s` and `stage_s` run while the step's plan is acknowledged and the
+    candidate ready, `total_s` always, `waiting_s` while it has no ready endpoint, `no_data_s` while a required
+    check has no data. `steps_digest` names the compiled steps it runs, so that an edited spec is seen.
+    `is_return`: going back to a version that was stable before; it skips the gates.
+    """
+
+    name: str
+    identity: str
+    attempt: int = 1
+    step: int = 0
+    issued_generation: int = 0
+    started_at: float = 0.0
+    step_s: float = 0.0
+    stage_s: float = 0.0
+    total_s: float = 0.0
+    waiting_s: float = 0.0
+    no_data_s: float = 0.0
+    steps_digest: str = ""
+    is_return: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A version that was rolled back: it stays so until `retry`, which raises `attempt`."""
+
+    name: str
+    identity: str
+    attempt: int
+    cause: Cause
+    message: str
+    at: float
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retiring:
+    """A version whose traffic was taken away: kept until every router acknowledged `since_generation`, then `drain_s`, then `warm_s` more."""
+
+    name: str
+    identity: str
+    since_generation: int
+    drain_s: float
+    warm_s: float
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Who paused the rollout and why; `by` is a person's name, or `spec`."""
+
+    by: str
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One ended trial, for the history: `outcome` is Promoted, RolledBack, Superseded or Cancelled."""
+
+    version: str
+    identity: str
+    outcome: str
+    message: str
+    started_at: float
+    ended_at: float
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All that is remembered of a rollout. Bounded: see `controller.core.machine`."""
+
+    observed_generation: int = 0
+    phase: Phase = Phase.PROGRESSING
+    message: str = ""
+    stable: VersionRef | None = None
+    is_stable_proven: bool = False
+    """False until the first acknowledged readiness of the first version: until then a new target replaces it."""
+    previous: VersionRef | None = None
+    """The version that was stable before, to go back to."""
+    candidate: Candidate | None = None
+    failed: tuple[Failed, ...] = ()
+    retiring: tuple[Retiring, ...] = ()
+    slots: tuple[SlotRange, ...] = ()
+    salt: str = ""
+    epoch: int = 0
+    generation: int = 0
+    endpoints_revision: int = 0
+    plan_digest: str = ""
+    endpoints_digest: str = ""
+    because: str = ""
+    clock_at: float = 0.0
+    paused: Pause | None = None
+    handled: tuple[str, ...] = ()
+    history: tuple[Outcome, ...] = ()
+    recent_weights: tuple[tuple[int, int], ...] = ()
+    """(plan generation, candidate's weight) of the last plans, to say what a lagging router still does."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionObserved:
+    """What is seen of one version's workload. `endpoints` are ready. `is_crash_looping`: it keeps dying."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    is_running: bool = False
+    is_crash_looping: bool = False
+    restarts: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """A router's guard took this try of a version off the traffic."""
+
+    identity: str
+    attempt: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouterObserved:
+    """What is known of one router that counts (see membership): what it runs, when it was last heard, what it refused."""
+
+    id: str
+    applied: Applied = NOTHING_APPLIED
+    seen_at: float = 0.0
+    error: str = ""
+    trips: tuple[Trip, ...] = ()
+    pinned: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a person asked for. It names the version it means; `id` is unique, and handled once."""
+
+    id: str
+    verb: Verb
+    version: str
+    actor: str
+    reason: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that was read before a decision. `epoch` is the leader's; `pairs` were compared since the step was acknowledged."""
+
+    epoch: int
+    versions: Mapping[str, VersionObserved] = field(default_factory=dict)
+    """By version *identity*."""
+    routers: tuple[RouterObserved, ...] = ()
+    actions: tuple[Action, ...] = ()
+    pairs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """Why a share changed: one for each change, with what was known. Weights in basis points."""
+
+    at: float
+    reason: Reason
+    version: str
+    weight_before: int
+    weight_after: int
+    stage: str
+    sentence: str
+    epoch: int
+    generation: int
+    actor: str = ""
+    checks: tuple[CheckResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a person may want to know, with a reason of the closed list."""
+
+    at: float
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionResult:
+    """What became of an action: accepted or refused, with the sentence that says why."""
+
+    id: str
+    is_accepted: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What shall be. The host records `status` first, then publishes `plan`, then brings workloads to `running`.
+
+    `plan` is None while there is nothing to serve. `running` holds the identities that must run; all others of this
+    rollout are stopped. `requeue_at` is the next instant that matters if nothing happens before; None: none.
+    """
+
+    status: Status
+    plan: RoutePlan | None
+    running: frozenset[str]
+    records: tuple[DecisionRecord, ...] = ()
+    events: tuple[Event, ...] = ()
+    actions: tuple[ActionResult, ...] = ()
+    requeue_at: float | None = None

@@ -1,0 +1,155 @@
+"""What the reconciler needs from the world, as protocols of a few methods; adapters implement them.
+
+Failures are values: an adapter returns what it could not get as `Missing`, it does not raise. Times are Unix
+seconds. All calls are made from the one event loop of the controller; slow ones are coroutines.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from controller.core.checks import CheckResult, PrometheusQuery
+from controller.core.status import (
+    Action,
+    Decision,
+    DecisionRecord,
+    Event,
+    RouterObserved,
+    Status,
+    VersionObserved,
+)
+from headgate.wire.plan import RoutePlan
+from headgate.wire.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A measurement that could not be had, and why in one line."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Cumulative events and total of one version from one source: one series each, by the series' own labels.
+
+    `at` is when the source took the sample (Unix seconds). A value lower than before is a reset.
+    """
+
+    at: float
+    events: Mapping[str, float]
+    total: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One rollout as the store has it. `document` is what the user wrote; `analysis` the judge's own state as JSON."""
+
+    key: str
+    document: Mapping[str, Any]
+    generation: int
+    status: Status
+    analysis: bytes
+    results: tuple[CheckResult, ...]
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What one reconcile writes, in one transaction."""
+
+    decision: Decision
+    analysis: bytes
+    results: tuple[CheckResult, ...]
+
+
+class Store(Protocol):
+    """Rollouts, actions, decisions. One writer; every method is one durable transaction."""
+
+    def acquire_epoch(self, at_least: int) -> int:
+        """Become the writer: the new epoch, 1 + the largest of the stored one and `at_least`."""
+        ...
+
+    def keys(self) -> tuple[str, ...]: ...
+
+    def load(self, key: str) -> Stored | None: ...
+
+    def put_document(self, key: str, document: Mapping[str, Any]) -> Stored:
+        """Create or change what the user wrote; the same document again changes nothing, another raises generation."""
+        ...
+
+    def mark_deleting(self, key: str) -> bool:
+        """Ask for deletion; False if there is no such rollout."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Forget the rollout and all that belongs to it."""
+        ...
+
+    def record(self, key: str, recorded: Recorded) -> None: ...
+
+    def add_action(self, key: str, action: Action) -> None:
+        """Keep the action until a decision handled it; the same id twice is one."""
+        ...
+
+    def pending_actions(self, key: str) -> tuple[Action, ...]: ...
+
+    def action_result(self, action_id: str) -> tuple[bool, str] | None:
+        """(accepted?, message) once decided; None while pending or unknown."""
+        ...
+
+    def records(self, key: str, limit: int) -> tuple[DecisionRecord, ...]:
+        """The latest decision records, newest first."""
+        ...
+
+    def events(self, key: str, limit: int) -> tuple[Event, ...]: ...
+
+    def members(self, key: str) -> tuple[str, ...]:
+        """Ids of the routers that count."""
+        ...
+
+    def add_member(self, key: str, router: str) -> None: ...
+
+    def forget_member(self, key: str, router: str) -> bool: ...
+
+
+class Workloads(Protocol):
+    """Brings versions to life and lets them go; keyed by version identity."""
+
+    async def observe(
+        self, key: str, documents: Mapping[str, Mapping[str, Any]]
+    ) -> Mapping[str, VersionObserved]:
+        """What is seen of each version; `documents` maps identity to the version as the user wrote it."""
+        ...
+
+    async def apply(
+        self, key: str, documents: Mapping[str, Mapping[str, Any]], running: frozenset[str]
+    ) -> None:
+        """Start what shall run and does not, stop what runs and shall not; idempotent, returns without waiting for readiness."""
+        ...
+
+
+class Routers(Protocol):
+    """What the routers of a rollout run and counted, and the plan they shall run."""
+
+    def publish(self, plan: RoutePlan) -> None:
+        """Offer this plan to every router of its rollout from now on; idempotent."""
+        ...
+
+    def observed(self, key: str) -> tuple[RouterObserved, ...]:
+        """Every router that counts, also one that has never been heard in this life of the controller."""
+        ...
+
+    def reports(self, key: str) -> Sequence[Telemetry]:
+        """The newest report of each router that has sent one."""
+        ...
+
+    def epoch_seen(self) -> int:
+        """The highest epoch any router said it runs; 0 if none."""
+        ...
+
+
+class Counters(Protocol):
+    """A provider of cumulative counters, such as Prometheus."""
+
+    async def counts(self, query: PrometheusQuery, version: str) -> Counts | Missing: ...
