@@ -43,7 +43,7 @@ audit: $(READY) ## known vulnerabilities of the locked packages (needs the netwo
 	@$(PY) -m pip_audit --requirement requirements.lock --require-hashes --disable-pip
 
 clean: ## remove .venv, caches and the results of make run
-	@rm -rf .venv run run-summary.json dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv run run-summary.json examples/digits/models dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment: made anew when there is none that works, brought up to date when the lock or pyproject changed.
