@@ -1,0 +1,20 @@
+"""Files that readers see old or new, never half: what the router's processes leave for each other and for later."""
+
+import os
+from pathlib import Path
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all, durably: a crash at any instant leaves the old content or the new.
+
+    OSError if it cannot be written; the old content is then untouched.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

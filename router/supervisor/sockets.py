@@ -1,0 +1,112 @@
+"""The listening sockets, which the supervisor opens before anything else and keeps over every restart.
+
+Workers share one socket, so connections that wait in its queue outlive the worker that would have taken them.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, NamedTuple
+
+BACKLOG: Final = 1024
+_LISTEN: Final = "0A"
+
+
+class Address(NamedTuple):
+    """A TCP address to listen on; port 0 asks the kernel for a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine reaches it."""
+        return f"http://{Address(self._reachable(), self.port)}"
+
+    def _reachable(self) -> str:
+        try:
+            address = ip_address(self.host)
+        except ValueError:
+            return self.host
+        if not address.is_unspecified:
+            return self.host
+        return "::1" if address.version == 6 else "127.0.0.1"
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on; the text says why and who to look for."""
+
+
+def listen(address: Address) -> socket.socket:
+    """A listening socket, not inherited unless its number is passed on. CannotListen says what is in the way."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(tuple(address))
+        opened.listen(BACKLOG)
+    except OSError as error:
+        opened.close()
+        raise CannotListen(_why(address, error)) from error
+    opened.setblocking(False)
+    return opened
+
+
+def address_of(opened: socket.socket) -> Address:
+    """Where a socket listens, with the port that the kernel gave."""
+    host, port = opened.getsockname()[:2]
+    return Address(host, port)
+
+
+def _why(address: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        holders = (
+            ", ".join(_holders(address.port))
+            or f"a process of another user: ss -ltnp 'sport = :{address.port}'"
+        )
+        return f"port {address.port} is in use: {address} is held by {holders}; stop it or listen elsewhere"
+    if error.errno == errno.EACCES:
+        return f"{address}: this user may not listen on port {address.port}; take one above 1023"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{address}: this machine has no address {address.host}"
+    return f"{address}: {error.strerror or error}"
+
+
+def _holders(port: int) -> Iterator[str]:
+    """Processes that listen on the port, as far as this user may see: `pid 4711 (python -m router …)`."""
+    wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    for process in sorted(Path("/proc").glob("[0-9]*")):
+        if wanted & _open_files(process):
+            command = _read(process / "cmdline").replace("\0", " ").strip()
+            yield f"pid {process.name} ({command[:120]})"
+
+
+def _listening_inodes(port: int) -> Iterator[str]:
+    for table in ("tcp", "tcp6"):
+        for line in _read(Path("/proc/net") / table).splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields[9]
+
+
+def _open_files(process: Path) -> set[str]:
+    found = set()
+    try:
+        for entry in os.scandir(process / "fd"):
+            found.add(os.readlink(entry.path))
+    except OSError:
+        return found
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
