@@ -6,6 +6,7 @@ seconds. All calls are made from the one event loop of the controller; slow ones
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from controller.core.checks import CheckResult, PrometheusQuery
@@ -18,7 +19,7 @@ from controller.core.status import (
     Status,
     VersionObserved,
 )
-from headgate.wire.plan import RoutePlan
+from headgate.wire.plan import Applied, RoutePlan
 from headgate.wire.telemetry import Telemetry
 
 
@@ -146,6 +147,33 @@ class Routers(Protocol):
 
     def epoch_seen(self) -> int:
         """The highest epoch any router said it runs; 0 if none."""
+        ...
+
+
+class Unwelcome(StrEnum):
+    """Why a router's poll or report was not taken."""
+
+    UNKNOWN_ROLLOUT = "there is no such rollout"
+    UNKNOWN_ROUTER = "this router has not polled for the plan yet"
+    TOO_MANY_ROUTERS = "this rollout has as many routers as are kept"
+    OLDER = "a newer report of this router, or of a later life of it, was already taken"
+
+
+class Discovery(Protocol):
+    """The other side of `Routers`: what routers themselves say and ask, through the API."""
+
+    async def poll(
+        self, key: str, router: str, applied: Applied, error: str, wait_s: float
+    ) -> RoutePlan | Unwelcome | None:
+        """The plan to run, as soon as it differs from `applied`; None when `wait_s` went by. Acknowledges `applied`."""
+        ...
+
+    def report(self, telemetry: Telemetry) -> Unwelcome | None:
+        """Keep the router's newest report; why not, if it is not kept."""
+        ...
+
+    def forget(self, key: str, router: str) -> bool:
+        """The router is gone and counts no more (until it polls again); False if it did not count."""
         ...
 
 

@@ -1,0 +1,260 @@
+"""The registry of routers: which plan they shall run, which they do run, and what they counted.
+
+One per controller, used from its one event loop. What must survive a restart, membership, is in the store; plans
+are published anew by the reconciler, and acknowledgements and reports come back within a poll and a second.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from controller.core.status import RouterObserved, Trip
+from controller.ports import Store, Unwelcome
+from headgate.wire.plan import NOTHING_APPLIED, Applied, RoutePlan
+from headgate.wire.telemetry import GuardTrip, Telemetry
+
+ROUTERS_MAX: Final = 256
+"""Routers that one rollout may have; further ones are refused."""
+
+POLLS_MAX: Final = 4
+"""Polls of one router that may wait at once; one more ends the oldest, whose client has surely gone."""
+
+SILENT_S: Final = 10.0
+"""After this long without a word from one life of a router, another is believed whatever its clock says."""
+
+
+@dataclass(slots=True)
+class _Router:
+    """One router that counts, as last heard. `offered` is the last plan it was given in this life of the controller."""
+
+    applied: Applied = NOTHING_APPLIED
+    seen_at: float = 0.0
+    error: str = ""
+    offered: Applied | None = None
+    report: Telemetry | None = None
+    reported_at: float = 0.0
+    waiting: list[object] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Rollout:
+    """One rollout's routers and plan. `changed` is set, and replaced, when waiting polls shall look again."""
+
+    routers: dict[str, _Router]
+    plan: RoutePlan | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class RouterRegistry:
+    """Implements `ports.Routers` towards the reconciler and `ports.Discovery` towards the API.
+
+    `on_change(key)` is called at once whenever something changed that a decision may depend on: a router's
+    acknowledgement, refusal, guard trip or pin, or a new or forgotten router. `now` gives Unix seconds.
+    """
+
+    def __init__(
+        self, store: Store, now: Callable[[], float], on_change: Callable[[str], None] = lambda key: None
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._on_change = on_change
+        self._rollouts: dict[str, _Rollout] = {}
+        self._epoch_seen = 0
+        self._is_closed = False
+
+    # Towards the reconciler.
+
+    def publish(self, plan: RoutePlan) -> None:
+        """Offer this plan to every router of its rollout from now on, waiting ones at once; idempotent."""
+        rollout = self._rollout(plan.rollout)
+        is_news = rollout.plan is None or rollout.plan.triple != plan.triple
+        rollout.plan = plan
+        if is_news:
+            rollout.wake()
+
+    def observed(self, key: str) -> tuple[RouterObserved, ...]:
+        """Every router that counts, by id; `seen_at` is 0 for one not heard in this life of the controller."""
+        routers = self._rollout(key).routers
+        return tuple(_observed(name, routers[name]) for name in sorted(routers))
+
+    def reports(self, key: str) -> Sequence[Telemetry]:
+        """The newest report of each router that has sent one, by router id."""
+        routers = self._rollout(key).routers
+        return tuple(report for name in sorted(routers) if (report := routers[name].report) is not None)
+
+    def epoch_seen(self) -> int:
+        """The highest epoch any router said it runs; 0 if none."""
+        return self._epoch_seen
+
+    def drop(self, key: str) -> None:
+        """Forget a rollout that was deleted; its waiting polls learn that there is none."""
+        rollout = self._rollouts.pop(key, None)
+        if rollout is not None:
+            rollout.wake()
+
+    def close(self) -> None:
+        """End every waiting poll as if its time were up, and let no new one wait: the controller is going down."""
+        self._is_closed = True
+        for rollout in self._rollouts.values():
+            rollout.wake()
+
+    # Towards the routers.
+
+    async def poll(
+        self, key: str, router: str, applied: Applied, error: str, wait_s: float
+    ) -> RoutePlan | Unwelcome | None:
+        """The plan this router shall run as soon as its triple differs from `applied`; None after `wait_s` seconds.
+
+        Naming `applied` acknowledges it (whether its epoch is the present one is for the reader of `observed` to
+        judge). A plan that the router has just refused, with `error`, is offered to it again only when the wait is
+        over: a router that cannot run a plan asks as often as a healthy one, and not in a tight loop.
+        """
+        found = self._heard(key, router, applied, error)
+        if not isinstance(found, _Router):
+            return found
+        refused = found.offered if error else None
+        turn = object()
+        found.waiting.append(turn)
+        if len(found.waiting) > POLLS_MAX:
+            del found.waiting[0]
+            self._rollout(key).wake()
+        try:
+            return await self._next_plan(key, found, applied, refused, turn, wait_s)
+        finally:
+            if turn in found.waiting:
+                found.waiting.remove(turn)
+
+    def report(self, telemetry: Telemetry) -> Unwelcome | None:
+        """Keep this report if it is the router's newest; what it says of trips and pins counts from now on."""
+        if telemetry.rollout not in self._rollouts and not self._exists(telemetry.rollout):
+            return Unwelcome.UNKNOWN_ROLLOUT
+        router = self._rollout(telemetry.rollout).routers.get(telemetry.router)
+        if router is None:
+            return Unwelcome.UNKNOWN_ROUTER
+        if not _is_newer(telemetry, router, self._now()):
+            return Unwelcome.OLDER
+        self._epoch_seen = max(self._epoch_seen, Applied.parse(telemetry.applied).epoch)
+        before = _said(router)
+        router.report, router.reported_at, router.seen_at = telemetry, self._now(), self._now()
+        if _said(router) != before:
+            self._on_change(telemetry.rollout)
+        return None
+
+    def forget(self, key: str, router: str) -> bool:
+        """This router is said to be gone: it counts no more. One that is alive after all polls, and counts, again."""
+        if not self._exists(key):
+            return False
+        known = self._rollout(key).routers.pop(router, None)
+        if known is not None:
+            known.waiting.clear()
+            self._rollout(key).wake()
+        was_member = self._store.forget_member(key, router)
+        if was_member:
+            self._on_change(key)
+        return was_member
+
+    def _heard(self, key: str, name: str, applied: Applied, error: str) -> _Router | Unwelcome:
+        """Note what the poll says; a first poll makes the router a member."""
+        if not self._exists(key):
+            return Unwelcome.UNKNOWN_ROLLOUT
+        routers = self._rollout(key).routers
+        router = routers.get(name)
+        is_new = router is None
+        if router is None:
+            if len(routers) >= ROUTERS_MAX:
+                return Unwelcome.TOO_MANY_ROUTERS
+            self._store.add_member(key, name)
+            router = routers[name] = _Router()
+        is_change = is_new or (router.applied, router.error) != (applied, error)
+        router.applied, router.error, router.seen_at = applied, error, self._now()
+        self._epoch_seen = max(self._epoch_seen, applied.epoch)
+        if is_change:
+            self._on_change(key)
+        return router
+
+    async def _next_plan(
+        self,
+        key: str,
+        router: _Router,
+        applied: Applied,
+        refused: Applied | None,
+        turn: object,
+        wait_s: float,
+    ) -> RoutePlan | Unwelcome | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        while True:
+            rollout = self._rollouts.get(key)
+            if rollout is None:
+                return Unwelcome.UNKNOWN_ROLLOUT
+            left_s = deadline - loop.time()
+            is_over = left_s <= 0 or self._is_closed or turn not in router.waiting
+            plan = rollout.plan
+            if plan is not None and plan.triple != applied and (is_over or plan.triple != refused):
+                router.offered = plan.triple
+                return plan
+            if is_over:
+                return None
+            await _set_within(rollout.changed, left_s)
+
+    def _exists(self, key: str) -> bool:
+        """Whether there is such a rollout; one that is gone from the store is dropped here too."""
+        if self._store.load(key) is not None:
+            return True
+        self.drop(key)
+        return False
+
+    def _rollout(self, key: str) -> _Rollout:
+        """The rollout with the members the store knows of."""
+        rollout = self._rollouts.get(key)
+        if rollout is None:
+            members = {name: _Router() for name in self._store.members(key)}
+            rollout = self._rollouts[key] = _Rollout(members)
+        return rollout
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+def _is_newer(report: Telemetry, router: _Router, now: float) -> bool:
+    """Whether this report supersedes the kept one: later in the same life, or of a later life of the router."""
+    kept = router.report
+    if kept is None:
+        return True
+    if kept.boot == report.boot:
+        return report.at >= kept.at
+    return report.started_at >= kept.started_at or now - router.reported_at > SILENT_S
+
+
+def _said(router: _Router) -> tuple[tuple[GuardTrip, ...], str | None]:
+    """What of a report a decision depends on at once."""
+    return (router.report.trips, router.report.pinned) if router.report is not None else ((), None)
+
+
+def _observed(name: str, router: _Router) -> RouterObserved:
+    trips, pinned = _said(router)
+    return RouterObserved(
+        id=name,
+        applied=router.applied,
+        seen_at=router.seen_at,
+        error=router.error,
+        trips=tuple(Trip(trip.identity, trip.attempt, _sentence(trip)) for trip in trips),
+        pinned=pinned,
+    )
+
+
+def _sentence(trip: GuardTrip) -> str:
+    return (
+        f"{trip.version} failed {trip.failed} of {trip.requests} requests"
+        f" where stable failed {trip.stable_failed} of {trip.stable_requests}"
+    )
