@@ -1,0 +1,267 @@
+"""Headgate's main job on real models, live in a terminal; `make run` calls this.
+
+A good version is shadowed, ramped and promoted; a wrong one is stopped before any user saw an answer of it; one that
+breaks under live traffic is rolled back; a blue-green rollout flips, and an operator takes it back. It drives
+Headgate only by its command, measures only what users got and what the observer recorded, and ends with 0 only if
+every outcome was the expected one.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import measure
+import msgspec
+import train
+from command import Headgate, Unexpected
+from rich.table import Table
+from screen import Screen, Users
+from traffic import Answer, answers_of, summarise
+
+from headgate.wire.record import ComparisonRecord
+
+HERE = Path(__file__).parent
+ROLLOUT = "digits"
+RATE = 150
+TRAFFIC_MAX_S = 600
+WATCH_THE_FLIP_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One thing that must come out as expected."""
+
+    name: str
+    expected: str
+    seen: str
+
+    @property
+    def is_expected(self) -> bool:
+        return self.seen == self.expected
+
+
+class Story:
+    """The chapters, in order; each says what it saw, and nothing is judged before the end."""
+
+    def __init__(self, headgate: Headgate, screen: Screen) -> None:
+        self.headgate = headgate
+        self.screen = screen
+        self.ended: dict[str, str] = {}
+        self.commanded_at: float | None = None
+
+    def tell(self) -> None:
+        """All chapters; the first that does not come to its end is the last."""
+        chapters: dict[str, Callable[[], str]] = {
+            "v2": self.good_version,
+            "v3": self.wrong_version,
+            "v4": self.breaking_version,
+            "v5 flips": self.flip,
+            "v5 back": self.operator_takes_it_back,
+        }
+        for name, chapter in chapters.items():
+            try:
+                self.ended[name] = chapter()
+            except Unexpected as problem:
+                self.ended[name] = str(problem)
+                self.screen.line(str(problem), "bold red")
+                return
+
+    def good_version(self) -> str:
+        self.screen.chapter("v2 is better: shadowed, ramped up, promoted")
+        return self._try("v2", timeout_s=120)
+
+    def wrong_version(self) -> str:
+        self.screen.chapter("v3 answers fast and without errors, and is wrong: its server forgot the scaler")
+        return self._try("v3", timeout_s=60)
+
+    def breaking_version(self) -> str:
+        self.screen.chapter("v4 agrees in shadow and breaks under live traffic")
+        return self._try("v4", timeout_s=90)
+
+    def _try(self, version: str, timeout_s: float) -> str:
+        self._say(f"headgate set-target {ROLLOUT} {version}")
+        self.headgate.verb("set-target", ROLLOUT, version)
+        seen = self.headgate.wait(
+            f"an end of the trial of {version}",
+            lambda seen: seen.last_outcome(version) is not None,
+            timeout_s,
+        )
+        return f"{seen.last_outcome(version)}, {seen.stable} is stable"
+
+    def flip(self) -> str:
+        self.screen.chapter("v5, blue-green: everyone moves at once")
+        self._say("headgate apply -f bluegreen.yaml")
+        self.headgate.verb("apply", "-f", HERE / "bluegreen.yaml")
+        seen = self.headgate.wait(
+            "the flip to v5", lambda seen: seen.weights.get("v5") == 10_000, timeout_s=60
+        )
+        time.sleep(WATCH_THE_FLIP_S)
+        return f"v5 has {seen.weights['v5'] / 100:.0f} %"
+
+    def operator_takes_it_back(self) -> str:
+        self.screen.chapter("an operator does not like it")
+        self._say(f"headgate rollback {ROLLOUT} --reason 'customers complain'")
+        self.commanded_at = time.time()
+        self.headgate.verb("rollback", ROLLOUT, "--reason", "customers complain")
+        self.screen.line("the command ended with 0: every router acknowledged")
+        seen = self.headgate.wait(
+            "the end of v5", lambda seen: seen.last_outcome("v5") is not None, timeout_s=30
+        )
+        return f"{seen.last_outcome('v5')}, {seen.stable} is stable"
+
+    def _say(self, command: str) -> None:
+        self.screen.line(f"$ {command}", "bold")
+
+
+EXPECTED_ENDS = {
+    "v2": ("v2, the better model", "Promoted, v2 is stable"),
+    "v3": ("v3, the wrong model", "RolledBack, v2 is stable"),
+    "v4": ("v4, the breaking server", "RolledBack, v2 is stable"),
+    "v5 flips": ("v5, blue-green", "v5 has 100 %"),
+    "v5 back": ("v5, after the operator's rollback", "RolledBack, v2 is stable"),
+}
+
+
+def outcomes(ended: dict[str, str], answers: list[Answer], shut_down: int | None) -> list[Outcome]:
+    """What was expected and what was seen, from how the chapters ended and what users got."""
+    served = {version: len(measure.answered(answers, version)) for version in train.VERSIONS}
+    others = sum(answer.outcome == "failed" and answer.version != "v4" for answer in answers)
+    lost = sum(answer.outcome == "lost" for answer in answers)
+    return [
+        *(
+            Outcome(name, expected, ended.get(key, "not reached"))
+            for key, (name, expected) in EXPECTED_ENDS.items()
+        ),
+        Outcome("live answers of v3", "none", str(served["v3"]) if served["v3"] else "none"),
+        Outcome("live answers of v4 before it lost its share", "some", "some" if served["v4"] else "none"),
+        Outcome("failed requests that v4 did not answer", "0", str(others)),
+        Outcome("lost requests", "0", str(lost)),
+        Outcome("headgate up, stopped", "exit code 0", f"exit code {shut_down}"),
+    ]
+
+
+def records_under(state: Path) -> Iterable[ComparisonRecord]:
+    """Every comparison record that the observer left below `state`."""
+    decoder = msgspec.json.Decoder(ComparisonRecord)
+    for file in sorted(state.rglob("records/**/*.jsonl")):
+        for line in file.read_bytes().splitlines():
+            yield decoder.decode(line)
+
+
+def agreements(state: Path) -> dict[str, measure.Agreement]:
+    records = list(records_under(state))
+    found = {version: measure.agreement(measure.digit_pairs(records, version)) for version in train.VERSIONS}
+    return {version: agreement for version, agreement in found.items() if agreement is not None}
+
+
+def summary(story: Story, answers: list[Answer], state: Path, shut_down: int | None) -> dict[str, Any]:
+    """What goes to run-summary.json."""
+    totals = summarise(answers)
+    operator_ms = None
+    if story.commanded_at is not None:
+        operator_ms = measure.operator_rollback_ms(answers, "v5", story.commanded_at)
+    return {
+        "outcomes": [asdict(outcome) for outcome in outcomes(story.ended, answers, shut_down)],
+        "requests": {"sent": totals.sent, "failed": totals.failed, "lost": totals.lost},
+        "auto_rollback_s": measure.auto_rollback_s(answers, "v4"),
+        "operator_rollback_ms": operator_ms,
+        "agreement": {version: asdict(found) for version, found in agreements(state).items()},
+        "latency_ms": {"p50": totals.latency_ms_p50, "p99": totals.latency_ms_p99},
+    }
+
+
+def show(screen: Screen, data: dict[str, Any]) -> None:
+    screen.chapter("What was measured")
+    table = Table("", "expected", "seen", pad_edge=False)
+    for each in data["outcomes"]:
+        outcome = Outcome(**each)
+        table.add_row(
+            outcome.name, outcome.expected, outcome.seen, style="" if outcome.is_expected else "bold red"
+        )
+    screen.console.print(table)
+    requests, latency = data["requests"], data["latency_ms"]
+    lines = [
+        f"requests: {requests['sent']} sent, {requests['failed']} failed (all of them by v4), {requests['lost']} lost",
+        f"latency: {number(latency['p50'], 'ms')} median, {number(latency['p99'], 'ms')} for the slowest 1 %",
+        f"v4, from its first bad answer to its last request: {number(data['auto_rollback_s'], 's')}",
+        f"v5, from the operator's command to its last request: {number(data['operator_rollback_ms'], 'ms')}",
+    ]
+    lines += [
+        f"{version} gave stable's digit in {100 * found['overall']:.1f} % of {found['pairs']} pairs; "
+        f"worst on {found['worst_digit']}: {100 * found['on_worst_digit']:.1f} %"
+        for version, found in data["agreement"].items()
+    ]
+    for line in lines:
+        screen.console.print(line)
+
+
+def number(value: float | None, unit: str) -> str:
+    return "not measured" if value is None else f"{value:.1f} {unit}"
+
+
+def run(story: Story, traffic_file: Path) -> int | None:
+    """Tell the story under traffic; the exit code of `headgate up`."""
+    headgate, screen = story.headgate, story.screen
+    screen.line(f"$ headgate up -f rollout.yaml --state {headgate.state}", "bold")
+    headgate.up(HERE / "rollout.yaml")
+    headgate.wait("v1 is stable", lambda seen: seen.phase == "Healthy" and seen.stable == "v1", timeout_s=60)
+    screen.line(f"v1 serves; {RATE} requests a second begin, from 500 users")
+    command = [sys.executable, str(HERE / "traffic.py"), headgate.router, "--rate", str(RATE)]
+    command += ["--duration", str(TRAFFIC_MAX_S), "--out", str(traffic_file)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as users:
+        try:
+            story.tell()
+        finally:
+            users.terminate()
+    return headgate.down()
+
+
+def empty(folder: Path) -> None:
+    """Make `folder` new; refuses to remove one that this story did not make."""
+    mark = folder / ".made-by-story"
+    if folder.exists() and any(folder.iterdir()) and not mark.exists():
+        sys.exit(f"{folder} is there and not from an earlier story: remove it or name another with --run")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    mark.touch()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, default=Path("run"), help="folder for state, logs and records")
+    parser.add_argument("--summary", type=Path, default=Path("run-summary.json"), help="the figures as data")
+    arguments = parser.parse_args()
+    folder: Path = arguments.run.resolve()
+    empty(folder)
+    traffic_file = folder / "traffic.jsonl"
+    screen = Screen({version: what for version, (what, _) in train.VERSIONS.items()}, Users(traffic_file))
+    screen.chapter("Five models learn to read digits (scikit-learn)")
+    for version, share in train.train(train.MODELS).items():
+        screen.line(f"{version}: {100 * share:.1f} % of the held-out images right")
+    with Headgate(folder / "state", ROLLOUT, on_change=screen.change) as headgate, screen.live:
+        story = Story(headgate, screen)
+        try:
+            shut_down = run(story, traffic_file)
+        except Unexpected as problem:
+            sys.exit(str(problem))
+    answers = list(answers_of(traffic_file.read_text().splitlines()))
+    data = summary(story, answers, folder / "state", shut_down)
+    arguments.summary.write_text(json.dumps(data, indent=2) + "\n")
+    show(screen, data)
+    is_expected = all(Outcome(**each).is_expected for each in data["outcomes"])
+    screen.console.print(f"{'Every' if is_expected else 'NOT every'} outcome was the expected one.")
+    screen.console.print(
+        f"{arguments.summary}; records: headgate report {ROLLOUT} --state {folder / 'state'}"
+    )
+    sys.exit(0 if is_expected else 1)
+
+
+if __name__ == "__main__":
+    main()
