@@ -74,35 +74,17 @@ class VersionRef:
     identity: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """The version on trial and where it is.
+class Track(StrEnum):
+    """Which stages a candidate goes through: all of them, all but the shadows, or one flip back to a warm version."""
 
-    `step` indexes the compiled steps. `issued_generation` is the plan generation that gave this step its traffic, 0
-    while it waits for capacity. Clocks: `step_s` and `stage_s` run while the step's plan is acknowledged and the
-    candidate ready, `total_s` always, `waiting_s` while it has no ready endpoint, `no_data_s` while a required
-    check has no data. `steps_digest` names the compiled steps it runs, so that an edited spec is seen.
-    `is_return`: going back to a version that was stable before; it skips the gates.
-    """
-
-    name: str
-    identity: str
-    attempt: int = 1
-    step: int = 0
-    issued_generation: int = 0
-    started_at: float = 0.0
-    step_s: float = 0.0
-    stage_s: float = 0.0
-    total_s: float = 0.0
-    waiting_s: float = 0.0
-    no_data_s: float = 0.0
-    steps_digest: str = ""
-    is_return: bool = False
+    STAGES = "stages"
+    FAST = "fast"
+    RETURN = "return"
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A version that was rolled back: it stays so until `retry`, which raises `attempt`."""
+    """A version that was rolled back. Latched until `retry`, after which its next try has `attempt` + 1."""
 
     name: str
     identity: str
@@ -111,6 +93,38 @@ class Failed:
     message: str
     at: float
     actor: str = ""
+    is_latched: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The version on trial and where it is.
+
+    `step` indexes the compiled steps, `steps_digest` names them, so that an edited spec is seen.
+    `issued_generation` is the plan generation that gave this step its traffic, 0 while it waits for it, and
+    `acknowledged_at` when every router ran that plan. Clocks, none of which runs while paused: `step_s` while the
+    step's plan is acknowledged and the candidate ready, `stage_s` and `total_s` always, `waiting_s` while no
+    endpoint is ready, `no_data_s` while a required check has no data. `pass_to` is the step to which `passed_by`, a
+    person, passed it, 0 if nobody did. `failed`: its share goes as soon as there is somewhere to go.
+    """
+
+    name: str
+    identity: str
+    attempt: int = 1
+    track: Track = Track.STAGES
+    step: int = 0
+    steps_digest: str = ""
+    issued_generation: int = 0
+    acknowledged_at: float | None = None
+    started_at: float = 0.0
+    step_s: float = 0.0
+    stage_s: float = 0.0
+    total_s: float = 0.0
+    waiting_s: float = 0.0
+    no_data_s: float = 0.0
+    pass_to: int = 0
+    passed_by: str = ""
+    failed: Failed | None = None
 
 
 @dataclass(frozen=True, slots=True)

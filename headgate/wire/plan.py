@@ -20,6 +20,7 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Slot = Annotated[int, Meta(ge=0, le=SLOTS)]
 PartsPerMillion = Annotated[int, Meta(ge=0, le=1_000_000)]
 Milliseconds = Annotated[int, Meta(ge=1, le=86_400_000)]
+Role = Literal["stable", "candidate", "retired"]
 Pointer = Annotated[str, Meta(max_length=256, pattern=r"^(/.*)?$")]
 HeaderName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
 
@@ -77,7 +78,7 @@ class PlanVersion(_Message, frozen=True):
 
     name: Name
     identity: Identity
-    role: Literal["stable", "candidate", "shadow", "retired"]
+    role: Role
     endpoints: Annotated[tuple[Endpoint, ...], Meta(max_length=1024)] = ()
     base_path: Annotated[str, Meta(max_length=1024)] = ""
     attempt: Annotated[int, Meta(ge=1, le=1_000_000)] = 1

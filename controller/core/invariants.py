@@ -1,0 +1,101 @@
+"""What must hold of every decision, checked before it is applied. A violation is a bug: nothing of it is applied.
+
+The numbers are those of `docs/reliability.md`; the rest of them need the world and are checked in tests.
+"""
+
+from controller.core import slots, steps
+from controller.core.spec import Spec
+from controller.core.status import Candidate, Decision, Observed, Reason, Status
+
+
+def violations(spec: Spec, before: Status, decision: Decision, observed: Observed) -> tuple[str, ...]:
+    """What the decision breaks, a sentence each; empty for a sound decision."""
+    return (
+        *_share_is_allowed(spec, decision.status),
+        *_shares_add_up(decision),
+        *_failed_only_falls(before, decision.status),
+        *_raised_only_when_ready(before, decision.status, observed),
+        *_raises_are_recorded(before, decision),
+        *_numbers_never_fall(before, decision),
+    )
+
+
+def _share_is_allowed(spec: Spec, after: Status) -> tuple[str, ...]:
+    candidate = after.candidate
+    if candidate is None:
+        return ()
+    share = slots.weight_of(after.slots, candidate.name)
+    if candidate.issued_generation == 0:
+        return () if share == 0 else (f"I1: {candidate.name} has {share} before its first step was issued",)
+    allowed = steps.at(steps.steps_of(spec, candidate.track), candidate.step).weight
+    return () if share <= allowed else (f"I1: {candidate.name} has {share}, its step allows {allowed}",)
+
+
+def _shares_add_up(decision: Decision) -> tuple[str, ...]:
+    after = decision.status
+    if after.stable is None:
+        return () if decision.plan is None else ("I2: a plan without a stable version",)
+    owners = {after.stable.name} | ({after.candidate.name} if after.candidate else set())
+    found = (
+        [] if slots.is_sound(after.slots, owners) else [f"I2: slots {after.slots} are not 10,000 of {owners}"]
+    )
+    if decision.plan is not None and decision.plan.slots != after.slots:
+        found.append("I2: the plan's slots are not those of the status")
+    return tuple(found)
+
+
+def _failed_only_falls(before: Status, after: Status) -> tuple[str, ...]:
+    failed = {f.identity for f in before.failed if f.is_latched} & {
+        f.identity for f in after.failed if f.is_latched
+    }
+    return tuple(
+        f"I3: {identity} has failed and its share rose from {_share(before, identity)} to {_share(after, identity)}"
+        for identity in sorted(failed)
+        if _share(after, identity) > _share(before, identity)
+    )
+
+
+def _raised_only_when_ready(before: Status, after: Status, observed: Observed) -> tuple[str, ...]:
+    candidate = after.candidate
+    if candidate is None or _share(after, candidate.identity) <= _share(before, candidate.identity):
+        return ()
+    seen = observed.versions.get(candidate.identity)
+    return (
+        ()
+        if seen is not None and seen.endpoints
+        else (f"I4: {candidate.name} was raised without a ready endpoint",)
+    )
+
+
+def _raises_are_recorded(before: Status, decision: Decision) -> tuple[str, ...]:
+    told = sum(record.reason is Reason.WEIGHT_RAISED for record in decision.records)
+    raised = _raised(before, decision.status.candidate, decision.status)
+    return () if told == raised else (f"I5: {raised} increase with {told} records of one",)
+
+
+def _raised(before: Status, candidate: Candidate | None, after: Status) -> int:
+    return int(
+        candidate is not None and _share(after, candidate.identity) > _share(before, candidate.identity)
+    )
+
+
+def _numbers_never_fall(before: Status, decision: Decision) -> tuple[str, ...]:
+    after = decision.status
+    numbers = ("epoch", "generation", "endpoints_revision")
+    found = [
+        f"I6: {name} fell from {getattr(before, name)} to {getattr(after, name)}"
+        for name in numbers
+        if getattr(after, name) < getattr(before, name)
+    ]
+    plan = decision.plan
+    if plan is not None and plan.triple != (after.epoch, after.generation, after.endpoints_revision):
+        found.append(f"I6: the plan says {plan.triple}, the status {(after.epoch, after.generation)}")
+    return tuple(found)
+
+
+def _share(status: Status, identity: str) -> int:
+    """The share of the version with this identity, by the name it has in this status."""
+    for ref in (status.stable, status.candidate):
+        if ref is not None and ref.identity == identity:
+            return slots.weight_of(status.slots, ref.name)
+    return 0

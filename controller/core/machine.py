@@ -1,0 +1,198 @@
+"""`decide`: from what the user wants, what is, and what was seen, to what shall be.
+
+One pass in a fixed order, so that safety never waits: clocks, actions, the spec, what went wrong, what may go on,
+what may stop; then the plan. It is total: any combination of inputs gives a decision, and none raises a share
+without the stage's permission and a person's or the evidence's.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+
+from controller.core import draft as drafts
+from controller.core import plan as plans
+from controller.core import slots, steps, trial
+from controller.core.actions import act
+from controller.core.checks import CheckResult, Lack
+from controller.core.draft import PENDING, Draft
+from controller.core.explain import phase_and_message
+from controller.core.spec import Spec
+from controller.core.status import Candidate, Decision, Observed, Phase, Reason, Retiring, Status
+from controller.core.steps import Step
+from headgate.wire.plan import RoutePlan
+
+TICK_S_MAX: Final = 5.0
+"""A clock gains at most this between two decisions: an hour without a controller advances no step."""
+
+RECENT_MAX: Final = 16
+"""So many past plans' weights are remembered, to say what a lagging router still does."""
+
+
+def decide(
+    spec: Spec, status: Status, observed: Observed, results: tuple[CheckResult, ...], now: float
+) -> Decision:
+    """What shall be, given all that is known at `now` (Unix seconds); `results` are of the candidate's present step."""
+    draft = Draft(spec, observed, results, now, status)
+    _make_sound(draft)
+    _turn_clocks(draft)
+    for action in observed.actions:
+        act(draft, action)
+    trial.follow_spec(draft)
+    trial.watch(draft)
+    trial.proceed(draft)
+    _retire(draft)
+    return _conclude(draft)
+
+
+def checks_needed(spec: Spec, status: Status) -> tuple[str, ...]:
+    """Names of the checks whose evidence the next decision uses; none without a candidate, or with a failed one."""
+    candidate = status.candidate
+    if candidate is None or candidate.failed is not None or candidate.issued_generation == 0:
+        return ()
+    return steps.at(steps.steps_of(spec, candidate.track), candidate.step).checks
+
+
+def _make_sound(draft: Draft) -> None:
+    """Whatever was stored, start from a status whose shares add up and are allowed; a change here only lowers one."""
+    status = replace(
+        draft.status,
+        epoch=max(draft.status.epoch, draft.observed.epoch),
+        observed_generation=draft.spec.generation,
+    )
+    stable, candidate = status.stable, status.candidate
+    if stable is not None and candidate is not None and candidate.identity == stable.identity:
+        candidate = None
+    if stable is not None:
+        owners = {stable.name} | ({candidate.name} if candidate and candidate.issued_generation else set())
+        if not slots.is_sound(status.slots, owners):
+            status = replace(status, slots=slots.all_to(stable.name))
+    draft.status = replace(status, candidate=candidate)
+    if candidate is not None and candidate.issued_generation:
+        _cap(draft, candidate)
+
+
+def _cap(draft: Draft, candidate: Candidate) -> None:
+    """No more share than the step allows (I1), unless an edited spec is about to be followed."""
+    compiled = drafts.compiled_steps(draft, candidate)
+    step = steps.at(compiled, candidate.step)
+    is_edited = steps.digest(compiled) != candidate.steps_digest
+    if not is_edited and drafts.weight_of(draft, candidate.name) > step.weight:
+        drafts.set_weight(draft, candidate, step, "it had more than its step allows")
+
+
+def _turn_clocks(draft: Draft) -> None:
+    """Give each clock the time since the last decision, at most TICK_S_MAX and never backwards."""
+    status = draft.status
+    draft.elapsed_s = min(max(draft.now - status.clock_at, 0.0), TICK_S_MAX) if status.clock_at else 0.0
+    draft.status = replace(status, clock_at=draft.now)
+    candidate = status.candidate
+    if candidate is None or draft.is_paused:
+        return
+    is_ready = draft.is_ready(candidate)
+    runs = candidate.acknowledged_at is not None and is_ready
+    is_blind = runs and any(r.required and not r.dry_run and r.lack is Lack.NO_DATA for r in draft.results)
+    turned = replace(
+        candidate,
+        step_s=candidate.step_s + (draft.elapsed_s if runs else 0.0),
+        stage_s=candidate.stage_s + draft.elapsed_s,
+        total_s=candidate.total_s + draft.elapsed_s,
+        waiting_s=0.0 if is_ready else candidate.waiting_s + draft.elapsed_s,
+        no_data_s=candidate.no_data_s + draft.elapsed_s if is_blind else 0.0,
+    )
+    draft.status = replace(draft.status, candidate=turned)
+
+
+def _retire(draft: Draft) -> None:
+    """Let go of versions whose traffic has left: acknowledged everywhere, drained, and no longer kept warm."""
+    kept: list[Retiring] = []
+    for retiring in draft.status.retiring:
+        if drafts.is_acknowledged(draft, retiring.since_generation):
+            retiring = replace(retiring, elapsed_s=retiring.elapsed_s + draft.elapsed_s)
+            if retiring.elapsed_s >= retiring.drain_s + retiring.warm_s:
+                _say_gone(draft, retiring)
+                continue
+        kept.append(retiring)
+    draft.status = replace(draft.status, retiring=tuple(kept))
+
+
+def _say_gone(draft: Draft, retiring: Retiring) -> None:
+    if trial.is_failed(draft.status, retiring.identity):
+        draft.tell(
+            Reason.ROLLED_BACK, f"{retiring.name} has no traffic on any router, drained, and is stopped"
+        )
+
+
+def _conclude(draft: Draft) -> Decision:
+    """Number the plan, fill the number in where it was pending, and say in a sentence where the rollout is."""
+    plan = _numbered(draft)
+    generation = draft.status.generation
+    candidate = draft.status.candidate
+    if candidate is not None and candidate.issued_generation == PENDING:
+        candidate = replace(candidate, issued_generation=generation)
+    retiring = tuple(
+        replace(r, since_generation=generation) if r.since_generation == PENDING else r
+        for r in draft.status.retiring
+    )
+    draft.status = replace(draft.status, candidate=candidate, retiring=retiring)
+    phase, message = phase_and_message(draft)
+    if phase is Phase.STALLED and draft.status.phase is not phase:
+        draft.tell(Reason.STALLED, message)
+    draft.status = replace(draft.status, phase=phase, message=message)
+    return Decision(
+        status=draft.status,
+        plan=plan,
+        running=_running(draft.status),
+        records=tuple(replace(r, generation=generation) for r in draft.records),
+        events=tuple(draft.events),
+        actions=tuple(draft.answers),
+        requeue_at=_requeue_at(draft),
+    )
+
+
+def _numbered(draft: Draft) -> RoutePlan | None:
+    """The plan with its numbers; `generation` moves when it says anything new, `endpoints_revision` when addresses change."""
+    status = draft.status
+    plan = plans.route_plan(draft.spec, status, _issued_step(draft), draft.observed.versions)
+    if plan is None:
+        return None
+    named, reached = plans.plan_digest(plan), plans.endpoints_digest(plan)
+    generation = status.generation + (named != status.plan_digest)
+    revision = status.endpoints_revision + (reached != status.endpoints_digest)
+    recent = status.recent_weights
+    if generation != status.generation:
+        weight = slots.weight_of(status.slots, status.candidate.name) if status.candidate else 0
+        recent = (*recent, (generation, weight))[-RECENT_MAX:]
+    draft.status = replace(
+        status,
+        generation=generation,
+        endpoints_revision=revision,
+        plan_digest=named,
+        endpoints_digest=reached,
+        recent_weights=recent,
+    )
+    return msgspec.structs.replace(plan, generation=generation, endpoints_revision=revision)
+
+
+def _issued_step(draft: Draft) -> Step | None:
+    candidate = draft.status.candidate
+    if candidate is None or candidate.issued_generation == 0:
+        return None
+    return steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
+
+
+def _running(status: Status) -> frozenset[str]:
+    """Identities of all versions that must run: stable, the candidate, and whatever still retires."""
+    wanted = [status.stable.identity] if status.stable else []
+    wanted += [status.candidate.identity] if status.candidate else []
+    return frozenset([*wanted, *(r.identity for r in status.retiring)])
+
+
+def _requeue_at(draft: Draft) -> float | None:
+    """A second from now while something is going on; None when only an event can change anything."""
+    status = draft.status
+    is_busy = status.candidate is not None or not status.is_stable_proven
+    leaving = [r.drain_s + r.warm_s - r.elapsed_s for r in status.retiring]
+    if is_busy or any(trial.is_draining(r) for r in status.retiring):
+        return draft.now + 1.0
+    return draft.now + min(max(min(leaving), 1.0), TICK_S_MAX) if leaving else None

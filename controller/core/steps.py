@@ -1,0 +1,220 @@
+"""The step language, and the compilers from what users write (stages) to it.
+
+Shadow, canary, blue-green, pause and full are nothing but compilers to a tuple of steps; the one interpreter
+(`controller.core.machine`) runs steps and never mentions a strategy. Stages in sequence are concatenation.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from typing import assert_never
+
+from controller.core.spec import (
+    FULL,
+    Advance,
+    CanaryStage,
+    FlipStage,
+    FullStage,
+    PauseStage,
+    ShadowStage,
+    Spec,
+    Stage,
+)
+from controller.core.status import Track
+
+
+class Gate(StrEnum):
+    """What lets a step end, besides its time being up.
+
+    TIME: nothing. FRESH: every required check has data of this step, none says Fail, none holds. PASS: every
+    required check says Pass. PERSON: somebody must act. A Fail never ends a step, it ends the trial.
+    """
+
+    TIME = "time"
+    FRESH = "fresh"
+    PASS = "pass"
+    PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing the machine does: give the candidate `weight` and `sample_ppm` copies, and wait for the gate.
+
+    `stage` is the index of the user's stage, `kind` its word, `title` how people read it. `weight` is in basis
+    points and is also the most the candidate may have in this step (I1). `min_s` runs on the step's clock.
+    """
+
+    stage: int
+    kind: str
+    title: str
+    weight: int
+    gate: Gate
+    sample_ppm: int = 0
+    min_s: float = 0.0
+    min_pairs: int = 0
+    checks: tuple[str, ...] = ()
+    max_stay_s: float | None = None
+
+
+def percent(basis_points: int) -> str:
+    """A share as people read it: 500 → `5 %`, 1 → `0.01 %`."""
+    return f"{basis_points / 100:g} %"
+
+
+def compile_stages(stages: tuple[Stage, ...]) -> tuple[Step, ...]:
+    """The steps of the stages, in order, ending with all traffic on the candidate.
+
+    A last stage that does not move everything is followed by a `full` without bake.
+    """
+    steps: list[Step] = []
+    for index, stage in enumerate(stages):
+        steps += _compile(index, stage, steps[-1] if steps else None)
+    if not steps or steps[-1].weight < FULL:
+        steps += _full(len(stages), FullStage())
+    return tuple(steps)
+
+
+def steps_of(spec: Spec, track: Track) -> tuple[Step, ...]:
+    """The steps a candidate on this track goes through."""
+    if track is Track.RETURN:
+        return compile_stages((FlipStage(),))
+    if track is Track.FAST:
+        return compile_stages(tuple(stage for stage in spec.stages if not isinstance(stage, ShadowStage)))
+    return compile_stages(spec.stages)
+
+
+def digest(steps: tuple[Step, ...]) -> str:
+    """A name for these very steps; equal steps have equal names."""
+    return blake2b(repr(steps).encode(), digest_size=8).hexdigest()
+
+
+def at(steps: tuple[Step, ...], index: int) -> Step:
+    """The step of that index, the first or last one for an index outside."""
+    return steps[min(max(index, 0), len(steps) - 1)]
+
+
+def stage_count(steps: tuple[Step, ...]) -> int:
+    """How many stages the steps belong to."""
+    return steps[-1].stage + 1
+
+
+def first_of_stage(steps: tuple[Step, ...], stage: int) -> int:
+    """The index of the first step of that stage or a later one; `len(steps)` when there is none."""
+    return next((index for index, step in enumerate(steps) if step.stage >= stage), len(steps))
+
+
+def resume_at(steps: tuple[Step, ...], present: Step) -> int:
+    """Where a candidate in `present` goes on after its stages were edited: never at a higher weight.
+
+    The step that is the same but for its place; else the last of those with the same kind and weight; else the
+    last one with no more weight than it has; else the first.
+    """
+    alike = [i for i, step in enumerate(steps) if (step.kind, step.weight) == (present.kind, present.weight)]
+    same = [i for i in alike if steps[i].sample_ppm == present.sample_ppm]
+    lower = [i for i, step in enumerate(steps) if step.weight <= present.weight]
+    return (same or alike or lower or [0])[-1]
+
+
+def _compile(index: int, stage: Stage, before: Step | None) -> list[Step]:
+    match stage:
+        case ShadowStage():
+            return _shadow(index, stage, before)
+        case CanaryStage():
+            return _canary(index, stage)
+        case PauseStage():
+            return _pause(index, stage, before)
+        case FlipStage():
+            return _flip(index, stage, before)
+        case FullStage():
+            return _full(index, stage)
+        case _:
+            assert_never(stage)
+
+
+def _shadow(index: int, stage: ShadowStage, before: Step | None) -> list[Step]:
+    gate = Gate.PASS if stage.advance is Advance.ON_PASS else Gate.FRESH
+    return [
+        Step(
+            stage=index,
+            kind="shadow",
+            title=f"shadow {stage.sample_ppm / 10_000:g} %",
+            weight=before.weight if before else 0,
+            gate=gate,
+            sample_ppm=stage.sample_ppm,
+            min_s=stage.duration_s,
+            min_pairs=stage.min_pairs,
+            checks=stage.checks,
+            max_stay_s=stage.max_stay_s,
+        )
+    ]
+
+
+def _canary(index: int, stage: CanaryStage) -> list[Step]:
+    last = len(stage.weights) - 1
+    return [
+        Step(
+            stage=index,
+            kind="canary",
+            title=f"canary {percent(weight)}",
+            weight=weight,
+            gate=Gate.PASS if position == last or stage.advance is Advance.ON_PASS else Gate.FRESH,
+            min_s=stage.every_s,
+            checks=stage.checks,
+            max_stay_s=stage.max_stay_s,
+        )
+        for position, weight in enumerate(stage.weights)
+    ]
+
+
+def _pause(index: int, stage: PauseStage, before: Step | None) -> list[Step]:
+    timed = stage.duration_s is not None
+    return [
+        Step(
+            stage=index,
+            kind="pause",
+            title=f"pause {stage.duration_s:g} s" if timed else "pause until somebody resumes it",
+            weight=before.weight if before else 0,
+            gate=Gate.TIME if timed else Gate.PERSON,
+            min_s=stage.duration_s or 0.0,
+            checks=before.checks if before else (),
+        )
+    ]
+
+
+def _flip(index: int, stage: FlipStage, before: Step | None) -> list[Step]:
+    preview = Step(
+        stage=index,
+        kind="flip",
+        title="preview before the flip",
+        weight=before.weight if before else 0,
+        gate=Gate.PASS,
+        sample_ppm=stage.preview_ppm,
+        checks=stage.before,
+        max_stay_s=stage.max_stay_s,
+    )
+    flipped = Step(
+        stage=index,
+        kind="flip",
+        title="flipped to 100 %",
+        weight=FULL,
+        gate=Gate.PASS,
+        min_s=stage.bake_s,
+        checks=stage.after,
+        max_stay_s=stage.max_stay_s,
+    )
+    return [preview, flipped] if stage.before or stage.preview_ppm else [flipped]
+
+
+def _full(index: int, stage: FullStage) -> list[Step]:
+    return [
+        Step(
+            stage=index,
+            kind="full",
+            title="full 100 %",
+            weight=FULL,
+            gate=Gate.PASS,
+            min_s=stage.bake_s,
+            checks=stage.checks,
+            max_stay_s=stage.max_stay_s,
+        )
+    ]

@@ -1,0 +1,368 @@
+"""The trial of a candidate: begun, changed and called off by the spec, ended by what went wrong, moved on by evidence."""
+
+from dataclasses import replace
+from typing import Final
+
+from controller.core import draft as drafts
+from controller.core import slots, steps
+from controller.core.checks import Check, CheckResult, Lack, Verdict
+from controller.core.draft import PENDING, Draft
+from controller.core.spec import FULL, OnInconclusive, Spec, VersionSpec
+from controller.core.status import Candidate, Cause, Reason, Retiring, Status, Track, VersionRef
+from controller.core.steps import Gate, Step, percent
+
+HOW: Final = {
+    Track.STAGES: "at its first stage",
+    Track.FAST: "without its shadow stages, for it was stable before",
+    Track.RETURN: "with one flip, for it was stable before and is still warm",
+}
+
+
+# --- what the spec asks for ---------------------------------------------------------------------------------------
+
+
+def follow_spec(draft: Draft) -> None:
+    """Make the trial the one that the spec asks for: start it, change it, or call it off."""
+    target = draft.spec.version(draft.spec.target)
+    if target is None:
+        return
+    _found(draft, target)
+    _prove(draft)
+    _call_off(draft, target)
+    if draft.status.candidate is None:
+        _start(draft, target)
+    else:
+        _follow_stages(draft, draft.status.candidate)
+
+
+def _found(draft: Draft, target: VersionSpec) -> None:
+    """The first version serves without analysis; until it was seen ready, a new target simply replaces it."""
+    status = draft.status
+    first = draft.spec.version(draft.spec.initial_stable or target.name) or target
+    ref = VersionRef(first.name, first.identity)
+    if status.is_stable_proven or status.stable == ref:
+        return
+    why = f"{first.name} is the first version"
+    draft.status = replace(
+        status,
+        stable=ref,
+        candidate=None,
+        slots=slots.all_to(first.name),
+        salt=drafts.salt(draft.spec.key, first.identity, 1),
+        because=why,
+    )
+    draft.tell(Reason.STARTED, f"{why}: it serves as soon as it is ready")
+
+
+def _prove(draft: Draft) -> None:
+    """Stable exists from the first acknowledged readiness of the first version."""
+    status = draft.status
+    if status.is_stable_proven or not draft.is_ready(status.stable) or not draft.observed.routers:
+        return
+    if status.generation and drafts.is_acknowledged(draft, status.generation):
+        draft.status = replace(status, is_stable_proven=True)
+
+
+def _call_off(draft: Draft, target: VersionSpec) -> None:
+    """End the trial of a candidate that is not the target any more."""
+    status = draft.status
+    candidate, stable = status.candidate, status.stable
+    if candidate is None or stable is None or candidate.identity == target.identity or candidate.failed:
+        return
+    if candidate.track is Track.RETURN and is_failed(status, target.identity):
+        return  # the way back that an operator asked for; the target is what it leads away from
+    if stable.identity == target.identity:
+        why = f"{candidate.name} called off: the target is {target.name} again, which is stable"
+        drafts.end_trial(draft, "Cancelled", Reason.CANCELLED, why)
+    else:
+        why = f"{candidate.name} called off: {target.name} is the new target"
+        drafts.end_trial(draft, "Superseded", Reason.SUPERSEDED, why)
+
+
+def _start(draft: Draft, target: VersionSpec) -> None:
+    """Begin the target's trial, unless it has failed or another version still drains."""
+    status = draft.status
+    if status.stable is None or not status.is_stable_proven or status.stable.identity == target.identity:
+        return
+    if is_failed(status, target.identity) or status.stable.name == target.name:
+        return
+    if any(is_draining(r) for r in status.retiring if r.identity != target.identity):
+        return
+    track = _track(status, target.identity)
+    named = steps.digest(steps.steps_of(draft.spec, track))
+    candidate = Candidate(target.name, target.identity, track=track, steps_digest=named)
+    drafts.begin(draft, candidate, HOW[track])
+
+
+def _track(status: Status, identity: str) -> Track:
+    if status.previous is None or status.previous.identity != identity:
+        return Track.STAGES
+    return Track.RETURN if any(r.identity == identity for r in status.retiring) else Track.FAST
+
+
+def _follow_stages(draft: Draft, candidate: Candidate) -> None:
+    """After an edit of the stages go on where the candidate is; its weight only ever falls by that."""
+    compiled = drafts.compiled_steps(draft, candidate)
+    named = steps.digest(compiled)
+    if named == candidate.steps_digest:
+        return
+    weight = drafts.weight_of(draft, candidate.name)
+    present = replace(steps.at(compiled, candidate.step), weight=weight)
+    index = steps.resume_at(compiled, present) if candidate.issued_generation else 0
+    edited = Candidate(
+        name=candidate.name,
+        identity=candidate.identity,
+        attempt=candidate.attempt,
+        track=candidate.track,
+        step=index,
+        steps_digest=named,
+        issued_generation=PENDING if candidate.issued_generation else 0,
+        started_at=candidate.started_at,
+        total_s=candidate.total_s,
+        waiting_s=candidate.waiting_s,
+        failed=candidate.failed,
+    )
+    draft.status = replace(draft.status, candidate=edited)
+    if candidate.issued_generation and compiled[index].weight < weight:
+        drafts.set_weight(draft, edited, compiled[index], "the stages were edited and allow no more")
+
+
+# --- what went wrong ----------------------------------------------------------------------------------------------
+
+
+def watch(draft: Draft) -> None:
+    """Fail the candidate for the first thing that went wrong; one that has failed loses its share when it can."""
+    candidate = draft.status.candidate
+    if candidate is None:
+        return
+    if candidate.failed is not None:
+        drafts.take_away(draft)
+        return
+    found = _fault(draft, candidate)
+    if found is not None:
+        drafts.fail(draft, candidate, *found)
+
+
+def _fault(draft: Draft, candidate: Candidate) -> tuple[Cause, str] | None:
+    for result in draft.results:
+        if result.verdict is Verdict.FAIL and not result.dry_run:
+            return Cause.CHECK_FAILED, f"{result.check}: {result.text}"
+    for router in draft.observed.routers:
+        for trip in router.trips:
+            if (trip.identity, trip.attempt) == (candidate.identity, candidate.attempt):
+                return Cause.GUARD, f"router {router.id}: {trip.text}"
+    seen = draft.seen(candidate.identity)
+    if seen.is_crash_looping:
+        return Cause.CRASH_LOOP, seen.message
+    if candidate.waiting_s >= draft.spec.capacity.progress_deadline_s:
+        return Cause.PROGRESS_DEADLINE, f"not ready for {candidate.waiting_s:.0f} s; {seen.message}"
+    return _patience_ends(
+        draft.spec, candidate, steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
+    )
+
+
+def _patience_ends(spec: Spec, candidate: Candidate, step: Step) -> tuple[Cause, str] | None:
+    policy = spec.policy
+    if policy.on_no_data is OnInconclusive.ROLLBACK and candidate.no_data_s >= policy.no_data_timeout_s:
+        return Cause.NO_DATA, f"no data for {candidate.no_data_s:.0f} s"
+    if policy.on_inconclusive is OnInconclusive.ROLLBACK and is_overdue(spec, candidate, step):
+        return (
+            Cause.INCONCLUSIVE,
+            f"after {candidate.total_s:.0f} s in all, {candidate.stage_s:.0f} s in this stage",
+        )
+    return None
+
+
+def is_overdue(spec: Spec, candidate: Candidate, step: Step) -> bool:
+    """Has the stage lasted longer than its maxStay, or the rollout longer than maxDuration?"""
+    too_long = step.max_stay_s is not None and candidate.stage_s >= step.max_stay_s
+    return too_long or candidate.total_s >= spec.policy.max_duration_s
+
+
+# --- what may go on -----------------------------------------------------------------------------------------------
+
+
+def proceed(draft: Draft) -> None:
+    """Move the candidate on as far as the stage, the evidence and the routers allow; at most one change of traffic."""
+    candidate = draft.status.candidate
+    if candidate is None or candidate.failed is not None or draft.is_paused:
+        return
+    if candidate.issued_generation == 0:
+        _enter(draft, candidate, max(candidate.pass_to, 0), "it is ready")
+        return
+    candidate = _acknowledge(draft, candidate)
+    step = steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
+    if candidate.pass_to > candidate.step:
+        _enter(draft, candidate, candidate.pass_to, f"{candidate.passed_by} passed it")
+    elif candidate.acknowledged_at is not None and draft.is_ready(candidate):
+        why_not = unmet(draft, candidate, step)
+        if why_not is None:
+            _enter(draft, candidate, candidate.step + 1, _why_over(draft, candidate, step))
+
+
+def _acknowledge(draft: Draft, candidate: Candidate) -> Candidate:
+    """Note when every router runs this step's plan: from then on its clock and its evidence count."""
+    if candidate.acknowledged_at is not None or not draft.observed.routers:
+        return candidate
+    if not drafts.is_acknowledged(draft, candidate.issued_generation):
+        return candidate
+    candidate = replace(candidate, acknowledged_at=draft.now)
+    draft.status = replace(draft.status, candidate=candidate)
+    return candidate
+
+
+def _enter(draft: Draft, candidate: Candidate, index: int, why: str) -> None:
+    """Go to the step of that index and issue its traffic, if that is allowed now; past the last one, promote."""
+    compiled = drafts.compiled_steps(draft, candidate)
+    if index >= len(compiled):
+        _promote(draft, candidate, why)
+        return
+    step = compiled[index]
+    if obstacle(draft, candidate, step) is not None:
+        return
+    is_new_stage = candidate.issued_generation == 0 or compiled[candidate.step].stage != step.stage
+    entered = replace(
+        candidate,
+        step=index,
+        issued_generation=PENDING,
+        acknowledged_at=None,
+        step_s=0.0,
+        no_data_s=0.0,
+        stage_s=0.0 if is_new_stage else candidate.stage_s,
+        pass_to=candidate.pass_to if candidate.pass_to > index else 0,
+    )
+    draft.status = replace(draft.status, candidate=entered)
+    if is_new_stage:
+        total = steps.stage_count(compiled)
+        draft.tell(
+            Reason.STAGE_ENTERED, f"{candidate.name} enters stage {step.stage + 1} of {total}: {step.title}"
+        )
+    drafts.set_weight(draft, entered, step, why)
+
+
+def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
+    """Why this step's traffic cannot be issued now; None when it can. A decrease knows no obstacle but an unready candidate."""
+    if not draft.is_ready(candidate):
+        return f"{candidate.name} has no ready endpoint: {draft.seen(candidate.identity).message or 'it is starting'}"
+    if step.weight <= drafts.weight_of(draft, candidate.name):
+        return None
+    if (
+        candidate.track is Track.RETURN
+        and draft.status.stable
+        and is_failed(draft.status, draft.status.stable.identity)
+    ):
+        return None  # away from a version that a person rolled back: for that one it is a decrease
+    if not draft.is_ready(draft.status.stable):
+        return f"{draft.status.stable.name if draft.status.stable else 'stable'} has no ready endpoint to go back to"
+    return router_obstacle(draft)
+
+
+def router_obstacle(draft: Draft) -> str | None:
+    """Why the routers do not allow an increase now; None when they do."""
+    if not draft.observed.routers:
+        return "no router has asked for its plan yet"
+    for router in draft.observed.routers:
+        if router.pinned is not None:
+            return f"router {router.id} is pinned to {router.pinned}: unpin it to go on"
+        if router.error:
+            return f"router {router.id} refused the plan: {router.error}"
+    silent = drafts.silent(draft)
+    if silent:
+        return f"router {silent[0].id} is silent: bring it back, or `headgate router forget {silent[0].id}`"
+    lagging = drafts.lagging(draft, draft.status.generation)
+    if lagging:
+        return f"router {lagging[0].id} has not acknowledged plan {draft.status.generation}"
+    return None
+
+
+def unmet(draft: Draft, candidate: Candidate, step: Step) -> str | None:
+    """What is missing for the step to end, in words; None when nothing is."""
+    left = step.min_s - candidate.step_s
+    if step.gate is Gate.PERSON:
+        return "somebody to `headgate resume` or `headgate promote` it"
+    if left > 0:
+        return f"{left:.0f} s more of {step.title}"
+    if draft.observed.pairs < step.min_pairs:
+        return f"{step.min_pairs - draft.observed.pairs} more compared pairs of {step.min_pairs}"
+    if step.gate is Gate.TIME:
+        return None
+    by_name = {result.check: result for result in draft.results}
+    for check in required_checks(draft.spec, step):
+        why_not = _unmet_check(by_name.get(check.name), step.gate, _is_permitted(draft, candidate, step))
+        if why_not is not None:
+            return f"check {check.name}: {why_not}"
+    return None
+
+
+def _is_permitted(draft: Draft, candidate: Candidate, step: Step) -> bool:
+    """Did the user write that an undecided rollout is promoted, and is it time?"""
+    allowed = draft.spec.policy.on_inconclusive is OnInconclusive.PROMOTE
+    return allowed and is_overdue(draft.spec, candidate, step)
+
+
+def _unmet_check(result: CheckResult | None, gate: Gate, is_permitted: bool) -> str | None:
+    if result is None:
+        return "no measurement yet"
+    if result.lack is Lack.NO_DATA:
+        return result.text or "no data"
+    if is_permitted:
+        return None
+    if result.is_holding:
+        return f"shown to be worse than stable, though not worse than tolerated; {result.text}"
+    if gate is Gate.PASS and result.verdict is not Verdict.PASS:
+        return f"not proven yet; {result.text}"
+    return None if result.is_fresh else f"too few requests in this step; {result.text}"
+
+
+def _why_over(draft: Draft, candidate: Candidate, step: Step) -> str:
+    """Why the step ended, for the record; a permission that was used is named."""
+    overdue = _is_permitted(draft, candidate, step)
+    if overdue and any(r.verdict is not Verdict.PASS for r in draft.results):
+        return f"{step.title} proved nothing for too long, and onInconclusive says promote"
+    if not required_checks(draft.spec, step):
+        return f"{step.title} is over, and it has no checks"
+    return (
+        f"{step.title} is over and every check {'passed' if step.gate is Gate.PASS else 'is clear of Fail'}"
+    )
+
+
+def required_checks(spec: Spec, step: Step) -> tuple[Check, ...]:
+    """The checks of this step without which it does not end."""
+    return tuple(c for c in spec.checks if c.name in step.checks and c.required and not c.dry_run)
+
+
+def _promote(draft: Draft, candidate: Candidate, why: str) -> None:
+    """The candidate, which has all traffic everywhere, is the new stable; the old one drains and stays warm."""
+    status = draft.status
+    old = status.stable
+    if old is None or candidate.acknowledged_at is None or drafts.weight_of(draft, candidate.name) != FULL:
+        return
+    was_failed = is_failed(status, old.identity)
+    capacity = draft.spec.capacity
+    leaving = Retiring(
+        old.name, old.identity, PENDING, capacity.drain_s, 0.0 if was_failed else capacity.keep_stable_warm_s
+    )
+    draft.status = replace(
+        status,
+        stable=VersionRef(candidate.name, candidate.identity),
+        previous=None if was_failed else old,
+        candidate=None,
+        paused=None,
+        slots=slots.all_to(candidate.name),
+        retiring=(*(replace(r, warm_s=0.0) for r in status.retiring), leaving),
+    )
+    sentence = f"{candidate.name} is promoted to stable at {percent(FULL)}: {why}"
+    drafts.record(draft, Reason.PROMOTED, candidate.name, (FULL, FULL), sentence, actor=candidate.passed_by)
+    ref = VersionRef(candidate.name, candidate.identity)
+    drafts.remember(draft, ref, "Promoted", sentence, candidate.started_at, candidate.passed_by)
+    draft.tell(Reason.PROMOTED, sentence)
+
+
+def is_failed(status: Status, identity: str) -> bool:
+    """Was this version rolled back, and not given another try since?"""
+    return any(failed.identity == identity and failed.is_latched for failed in status.failed)
+
+
+def is_draining(retiring: Retiring) -> bool:
+    """May requests still be in flight at this version?"""
+    return retiring.since_generation == PENDING or retiring.elapsed_s < retiring.drain_s
