@@ -9,6 +9,8 @@ import argparse
 import asyncio
 import random
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +25,7 @@ from starlette.exceptions import HTTPException
 from threadpoolctl import threadpool_limits
 
 MODEL = "digits"
+CODES = ("200", "400", "500")
 MODELS = Path(__file__).parent / "models"
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -80,7 +83,7 @@ class Served:
         )
         for traffic in ("live", "shadow"):
             self.seconds.labels(version, traffic)
-            for code in ("200", "400", "500"):
+            for code in CODES:
                 self.requests.labels(version, code, traffic)
 
     async def infer(self, body: bytes, *, is_shadow: bool) -> tuple[int, bytes]:
@@ -120,6 +123,11 @@ class Served:
             }
         )
 
+    def count(self, traffic: str) -> int:
+        """Inference requests answered so far, of `live` or `shadow` traffic."""
+        labels = [{"version": self.version, "code": code, "traffic": traffic} for code in CODES]
+        return int(sum(self.registry.get_sample_value("requests_total", each) or 0 for each in labels))
+
     def metadata(self) -> dict[str, Any]:
         return {
             "name": MODEL,
@@ -143,7 +151,14 @@ def application(served: Served) -> FastAPI:
         sentence = f"{request.method} {request.url.path} is not served here"
         return Response(failure(sentence), status, media_type="application/json")
 
-    app = FastAPI(title=f"{MODEL} {served.version}", docs_url=None, redoc_url=None, openapi_url=None)
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        line = f"{served.version} answered {served.count('live')} live requests and {served.count('shadow')} copies"
+        print(line, file=sys.stderr, flush=True)
+
+    title = f"{MODEL} {served.version}"
+    app = FastAPI(title=title, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(HTTPException, in_words_of_v2)
     model = f"/v2/models/{MODEL}"
 

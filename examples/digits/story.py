@@ -8,6 +8,7 @@ every outcome was the expected one.
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -129,8 +130,10 @@ EXPECTED_ENDS = {
 }
 
 
-def outcomes(ended: dict[str, str], answers: list[Answer], shut_down: int | None) -> list[Outcome]:
-    """What was expected and what was seen, from how the chapters ended and what users got."""
+def outcomes(
+    ended: dict[str, str], answers: list[Answer], v3_says: int | None, shut_down: int | None
+) -> list[Outcome]:
+    """What was expected and what was seen, from how the chapters ended, what users got and what v3's server counted."""
     served = {version: len(measure.answered(answers, version)) for version in train.VERSIONS}
     others = sum(answer.outcome == "failed" and answer.version != "v4" for answer in answers)
     lost = sum(answer.outcome == "lost" for answer in answers)
@@ -139,12 +142,23 @@ def outcomes(ended: dict[str, str], answers: list[Answer], shut_down: int | None
             Outcome(name, expected, ended.get(key, "not reached"))
             for key, (name, expected) in EXPECTED_ENDS.items()
         ),
-        Outcome("live answers of v3", "none", str(served["v3"]) if served["v3"] else "none"),
+        Outcome("answers of v3 that users got", "0", str(served["v3"])),
+        Outcome(
+            "live requests that v3's server counted", "0", "not known" if v3_says is None else str(v3_says)
+        ),
         Outcome("live answers of v4 before it lost its share", "some", "some" if served["v4"] else "none"),
         Outcome("failed requests that v4 did not answer", "0", str(others)),
         Outcome("lost requests", "0", str(lost)),
         Outcome("headgate up, stopped", "exit code 0", f"exit code {shut_down}"),
     ]
+
+
+def live_requests_by_own_count(version: str, state: Path) -> int | None:
+    """How many live requests the version's server says, in its log, that it answered; None without such a line."""
+    lines = [line for log in state.rglob("*.log") for line in log.read_text(errors="replace").splitlines()]
+    found = [re.match(rf"{version} answered (\d+) live requests", line) for line in lines]
+    counts = [int(each[1]) for each in found if each]
+    return sum(counts) if counts else None
 
 
 def records_under(state: Path) -> Iterable[ComparisonRecord]:
@@ -167,8 +181,9 @@ def summary(story: Story, answers: list[Answer], state: Path, shut_down: int | N
     operator_ms = None
     if story.commanded_at is not None:
         operator_ms = measure.operator_rollback_ms(answers, "v5", story.commanded_at)
+    found = outcomes(story.ended, answers, live_requests_by_own_count("v3", state), shut_down)
     return {
-        "outcomes": [asdict(outcome) for outcome in outcomes(story.ended, answers, shut_down)],
+        "outcomes": [asdict(outcome) for outcome in found],
         "requests": {"sent": totals.sent, "failed": totals.failed, "lost": totals.lost},
         "auto_rollback_s": measure.auto_rollback_s(answers, "v4"),
         "operator_rollback_ms": operator_ms,
