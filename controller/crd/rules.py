@@ -1,0 +1,444 @@
+"""The one table of rules for what spans fields; `lint`, the API and local mode all read it.
+
+Each rule has a name, and finds faults: the field, what is wrong, and what would be right.
+"""
+
+import os.path
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from controller.crd.convert import identities
+from controller.crd.faults import FAULTS_MAX, Fault
+from controller.crd.models import BASE_DIR, Canary, Check, Flip, Full, ModelRollout, PauseStage, Shadow
+from controller.crd.quantities import BasisPoints
+from controller.crd.stages import (
+    cannot_conclude,
+    checks_of,
+    gates,
+    is_default,
+    members,
+    placed,
+    short_forms,
+)
+
+Finding = tuple[str, str]
+"""The field's path and the sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: `find` yields a finding for each place that breaks it."""
+
+    name: str
+    find: Callable[[ModelRollout], Iterator[Finding]]
+
+
+def broken(rollout: ModelRollout) -> tuple[Fault, ...]:
+    """Every fault of a well-typed rollout by the table; empty for a sound one."""
+    found = [Fault(path, rule.name, text) for rule in RULES for path, text in rule.find(rollout)]
+    return tuple(found[:FAULTS_MAX])
+
+
+def _percent(basis_points: int) -> str:
+    return f"{basis_points / 100:g}%"
+
+
+def _listed(names: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(names) if names else "none"
+
+
+# Versions
+
+
+def _one_source(rollout: ModelRollout) -> Iterator[Finding]:
+    for index, version in enumerate(rollout.spec.versions):
+        path = f"spec.versions[{index}]"
+        if version.url is None and version.process is None:
+            yield path, f"version {version.name} says not what serves it: write url or process"
+        if version.url is not None and version.process is not None:
+            yield path, f"version {version.name} has both url and process: write one of them"
+
+
+def _readiness_place(rollout: ModelRollout) -> Iterator[Finding]:
+    for index, version in enumerate(rollout.spec.versions):
+        if version.process is not None and version.readiness is not None:
+            yield (
+                f"spec.versions[{index}].readiness",
+                "readiness of a process is written inside process; here it is for a url",
+            )
+
+
+def _unique_names(rollout: ModelRollout) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for index, version in enumerate(rollout.spec.versions):
+        if version.name in seen:
+            yield (
+                f"spec.versions[{index}].name",
+                f"{version.name} is also the name of versions[{seen[version.name]}]: give one of them another name",
+            )
+        seen.setdefault(version.name, index)
+
+
+def _unique_identities(rollout: ModelRollout) -> Iterator[Finding]:
+    serving: dict[str, str] = {}
+    hashes = identities(rollout)
+    for index, version in enumerate(rollout.spec.versions):
+        other = serving.setdefault(hashes[version.name], version.name)
+        if other != version.name:
+            yield (
+                f"spec.versions[{index}]",
+                f"{version.name} serves the very same as {other}, so nothing could tell them apart: "
+                "leave one out, or give one a digest of its own",
+            )
+
+
+def _port_placeholder(rollout: ModelRollout) -> Iterator[Finding]:
+    for index, version in enumerate(rollout.spec.versions):
+        process = version.process
+        if process is None:
+            continue
+        if not any("{port}" in text for text in (*process.command, *process.env.values())):
+            yield (
+                f"spec.versions[{index}].process.command",
+                "it names no {port}: the port is chosen when the process starts; "
+                'hand it over in command or env, such as --port, "{port}"',
+            )
+
+
+def _base_dir(rollout: ModelRollout) -> Iterator[Finding]:
+    folder = rollout.metadata.annotations.get(BASE_DIR)
+    if folder is not None and not os.path.isabs(folder):
+        yield f"metadata.annotations[{BASE_DIR}]", f"{folder!r} is not an absolute path"
+
+
+def _named_versions(rollout: ModelRollout) -> Iterator[Finding]:
+    names = [version.name for version in rollout.spec.versions]
+    overrides = rollout.spec.overrides
+    named: list[tuple[str, str | None]] = [
+        ("spec.target", rollout.spec.target),
+        ("spec.initialStable", rollout.spec.initial_stable),
+    ]
+    for index, name in enumerate(overrides.allow or () if overrides is not None else ()):
+        named.append((f"spec.overrides.allow[{index}]", name))
+    for path, wanted in named:
+        if wanted is not None and wanted not in names:
+            yield path, f"{wanted} is not among spec.versions ({_listed(names)}): name one of them, or add it"
+
+
+# Strategy
+
+
+def _one_strategy(rollout: ModelRollout) -> Iterator[Finding]:
+    forms = short_forms(rollout.spec.strategy)
+    if not forms:
+        yield "spec.strategy", "it says nothing: write one of canary, blueGreen, shadow, stages"
+    elif len(forms) > 1:
+        yield (
+            "spec.strategy",
+            f"{' and '.join(forms)} are both there: write one of them; several in a row are written as stages",
+        )
+
+
+def _one_kind(rollout: ModelRollout) -> Iterator[Finding]:
+    for index, stage in enumerate(rollout.spec.strategy.stages or ()):
+        kinds = [name for name, _ in members(stage)]
+        if len(kinds) != 1:
+            said = f"has {' and '.join(kinds)}" if kinds else "says nothing"
+            yield (
+                f"spec.strategy.stages[{index}]",
+                f"a stage is exactly one of shadow, canary, pause, flip, full; this one {said}",
+            )
+
+
+def _weights(stage: Canary) -> tuple[tuple[str, int], ...]:
+    if stage.weights is not None:
+        return tuple((f"weights[{index}]", weight) for index, weight in enumerate(stage.weights))
+    return tuple((f"steps[{index}].weight", step.weight) for index, step in enumerate(stage.steps or ()))
+
+
+def _weights_rise(rollout: ModelRollout) -> Iterator[Finding]:
+    last = 0
+    for at in placed(rollout.spec.strategy):
+        if not isinstance(at.stage, Canary):
+            continue
+        for place, (field, weight) in enumerate(_weights(at.stage)):
+            # A new stage may begin at the weight the one before ended with: other checks, or a pause between.
+            if weight < last or (weight == last and place > 0):
+                verb = "repeats" if weight == last else "falls to"
+                yield (
+                    f"{at.path}.{field}",
+                    f"{verb} {_percent(weight)} after {_percent(last)}: weights only rise, so that no user moves "
+                    "back and forth",
+                )
+            last = max(last, weight)
+
+
+def _weights_below_full(rollout: ModelRollout) -> Iterator[Finding]:
+    for at in placed(rollout.spec.strategy):
+        if isinstance(at.stage, Canary):
+            for field, weight in _weights(at.stage):
+                if weight >= BasisPoints.parts:
+                    yield (
+                        f"{at.path}.{field}",
+                        "100% leaves stable nothing to compare with: end the weights below it; the stage full follows"
+                        + (", here by itself" if rollout.spec.strategy.canary is not None else ""),
+                    )
+
+
+def _canary_form(rollout: ModelRollout) -> Iterator[Finding]:
+    for at in placed(rollout.spec.strategy):
+        if not isinstance(at.stage, Canary):
+            continue
+        if (at.stage.weights is None) == (at.stage.steps is None):
+            yield (
+                at.path,
+                "write one of weights: [5%, 25%] with every: 60s, or steps: [{weight: 5%, every: 60s}]",
+            )
+        elif at.stage.steps is not None and at.stage.every is not None:
+            yield f"{at.path}.every", "steps have a time of their own: write every in each step"
+
+
+def _order(rollout: ModelRollout) -> Iterator[Finding]:
+    """Traffic only rises through the stages, and the last one ends the rollout."""
+    stages = placed(rollout.spec.strategy)
+    rank, before = 0, ""
+    for at in stages:
+        match at.stage:
+            case PauseStage():
+                continue
+            case Shadow():
+                own, name = 0, "shadow"
+            case Canary():
+                own, name = 1, "canary"
+            case Flip():
+                own, name = 2, "flip"
+            case Full():
+                own, name = 3, "full"
+        if own < rank or (own == rank and own >= 2):
+            yield (
+                at.path,
+                f"{name} after {before} would take the candidate's traffic back: put it before {before}, "
+                "or leave it out",
+            )
+        rank, before = max(rank, own), name if own >= rank else before
+
+
+def _ends(rollout: ModelRollout) -> Iterator[Finding]:
+    stages = placed(rollout.spec.strategy)
+    if rollout.spec.strategy.stages is not None and stages and not isinstance(stages[-1].stage, (Full, Flip)):
+        yield (
+            f"spec.strategy.stages[{len(rollout.spec.strategy.stages) - 1}]",
+            "the rollout would never end: the last stage is full or flip; add - full: {}",
+        )
+
+
+def _pairs_need_copies(rollout: ModelRollout) -> Iterator[Finding]:
+    for at in placed(rollout.spec.strategy):
+        if not isinstance(at.stage, Shadow) or at.stage.sample > 0:
+            continue
+        if at.stage.min_pairs > 0:
+            yield (
+                f"{at.path}.minPairs",
+                "with sample 0% no pair is ever compared: raise sample, or leave it out",
+            )
+        else:
+            yield f"{at.path}.sample", "0% copies nothing: raise it, or leave the stage out"
+
+
+def _time_fits(rollout: ModelRollout) -> Iterator[Finding]:
+    total = sum(_least_s(at.stage) for at in placed(rollout.spec.strategy))
+    limit = rollout.spec.decision.max_duration
+    if total > limit:
+        yield (
+            "spec.decision.maxDuration",
+            f"the stages alone last {total:g}s, longer than maxDuration ({limit:g}s): raise it, or shorten them",
+        )
+
+
+def _least_s(stage: Shadow | Canary | PauseStage | Flip | Full) -> float:
+    match stage:
+        case Shadow(duration=duration):
+            return duration
+        case Canary(weights=weights, steps=steps, every=every):
+            return sum(step.every for step in steps or ()) + len(weights or ()) * (
+                60.0 if every is None else every
+            )
+        case PauseStage(duration=pause):
+            return pause or 0.0
+        case Flip(bake=bake) | Full(bake=bake):
+            return bake
+
+
+# Checks
+
+
+def _unique_checks(rollout: ModelRollout) -> Iterator[Finding]:
+    counted: Counter[str] = Counter()
+    for index, check in enumerate(rollout.spec.checks or ()):
+        counted[check.name] += 1
+        if counted[check.name] == 2:
+            yield f"spec.checks[{index}].name", f"{check.name} is there twice: give one of them another name"
+
+
+def _check_source(rollout: ModelRollout) -> Iterator[Finding]:
+    for path, check in _checks(rollout):
+        if (check.metric is None) == (check.prometheus is None):
+            yield (
+                path,
+                f"check {check.name} needs one source: write metric, or prometheus with events and total",
+            )
+
+
+def _check_limit(rollout: ModelRollout) -> Iterator[Finding]:
+    for path, check in _checks(rollout):
+        if (check.no_worse_than is None) == (check.max is None):
+            yield (
+                path,
+                f"check {check.name} needs one limit: noWorseThan (against stable), or max (the candidate alone)",
+            )
+        against = check.no_worse_than
+        if against is not None and against.ratio is None and against.plus is None and against.slower is None:
+            yield f"{path}.noWorseThan", "it tolerates nothing: write ratio and plus, or slower for latency"
+
+
+def _limit_fits(rollout: ModelRollout) -> Iterator[Finding]:
+    for path, check in _checks(rollout):
+        against = check.no_worse_than
+        is_latency = check.metric == "requests.latency"
+        if is_latency and (check.max is not None or (against is not None and against.slower is None)):
+            yield path, "requests.latency is compared with stable's: write noWorseThan: {slower: 10%}"
+        if not is_latency and against is not None and against.slower is not None:
+            yield f"{path}.noWorseThan.slower", "slower is for requests.latency: write ratio and plus here"
+        if is_latency and against is not None and (against.ratio, against.plus) != (None, None):
+            yield f"{path}.noWorseThan", "ratio and plus are for shares of requests: write slower alone"
+        if check.metric == "shadow.disagreement" and against is not None:
+            yield (
+                f"{path}.noWorseThan",
+                "stable has no disagreement of its own to compare with: write max: 1%",
+            )
+
+
+def _quantile_fits(rollout: ModelRollout) -> Iterator[Finding]:
+    for path, check in _checks(rollout):
+        if check.quantile is None:
+            continue
+        if check.metric != "requests.latency":
+            yield f"{path}.quantile", "only requests.latency has a quantile: leave it out"
+        elif not 50 <= float(check.quantile.removeprefix("p")) <= 99.9:
+            yield f"{path}.quantile", f"{check.quantile} is out of bounds: from p50 to p99.9"
+
+
+def _per_slice(rollout: ModelRollout) -> Iterator[Finding]:
+    for path, check in _checks(rollout):
+        if check.per_slice and check.metric != "shadow.disagreement":
+            yield f"{path}.perSlice", "only shadow.disagreement is counted by slice: leave it out"
+
+
+def _query_version(rollout: ModelRollout) -> Iterator[Finding]:
+    for path, check in _checks(rollout):
+        if check.prometheus is None:
+            continue
+        for field, query in (("events", check.prometheus.events), ("total", check.prometheus.total)):
+            if "{{version}}" not in query:
+                yield (
+                    f"{path}.prometheus.{field}",
+                    'it does not say which version it counts: put {{version}} into a label, such as version="{{version}}"',
+                )
+
+
+def _checks(rollout: ModelRollout) -> Iterator[tuple[str, Check]]:
+    for index, check in enumerate(rollout.spec.checks or ()):
+        yield f"spec.checks[{index}]", check
+
+
+def _known_checks(rollout: ModelRollout) -> Iterator[Finding]:
+    known = [check.name for check in checks_of(rollout.spec)]
+    for gate in gates(placed(rollout.spec.strategy)):
+        for index, name in enumerate(gate.named or ()):
+            if name not in known:
+                yield f"{gate.path}[{index}]", f"{name} is not among spec.checks ({_listed(known)})"
+
+
+def _named_once(rollout: ModelRollout) -> Iterator[Finding]:
+    for gate in gates(placed(rollout.spec.strategy)):
+        for index, name in enumerate(gate.named or ()):
+            if name in (gate.named or ())[:index]:
+                yield f"{gate.path}[{index}]", f"{name} is named twice: leave one out"
+
+
+def _can_conclude(rollout: ModelRollout) -> Iterator[Finding]:
+    checks = {check.name: check for check in checks_of(rollout.spec)}
+    for gate in gates(placed(rollout.spec.strategy)):
+        for index, name in enumerate(gate.named or ()):
+            why = cannot_conclude(checks[name], gate) if name in checks else None
+            if why is not None:
+                yield f"{gate.path}[{index}]", f"{name} can never conclude here: {why}"
+
+
+def _runs_somewhere(rollout: ModelRollout) -> Iterator[Finding]:
+    places = tuple(gates(placed(rollout.spec.strategy)))
+    for path, check in _checks(rollout):
+        if not any(
+            check.name in gate.named if gate.named is not None else is_default(check, gate) for gate in places
+        ):
+            whys = {why for gate in places if (why := cannot_conclude(check, gate)) is not None}
+            because = f" ({'; '.join(sorted(whys))})" if whys else ""
+            yield path, f"check {check.name} runs in no stage, so it would protect nobody{because}"
+
+
+# The rest
+
+
+def _band_order(rollout: ModelRollout) -> Iterator[Finding]:
+    low, high = rollout.spec.compare.bands.boundary
+    if low > high:
+        yield (
+            "spec.compare.bands.boundary",
+            f"[{low:g}, {high:g}] is upside down: the lower confidence comes first",
+        )
+
+
+def _no_data_fits(rollout: ModelRollout) -> Iterator[Finding]:
+    decision = rollout.spec.decision
+    if decision.on_no_data == "rollback" and decision.no_data_timeout > decision.max_duration:
+        yield (
+            "spec.decision.noDataTimeout",
+            f"{decision.no_data_timeout:g}s is longer than maxDuration ({decision.max_duration:g}s), so onNoData "
+            "would never be done: shorten it",
+        )
+
+
+RULES: Final = (
+    Rule("one-source", _one_source),
+    Rule("readiness-place", _readiness_place),
+    Rule("unique-version-names", _unique_names),
+    Rule("unique-versions", _unique_identities),
+    Rule("port-placeholder", _port_placeholder),
+    Rule("base-dir", _base_dir),
+    Rule("known-version", _named_versions),
+    Rule("one-strategy", _one_strategy),
+    Rule("one-kind-a-stage", _one_kind),
+    Rule("canary-form", _canary_form),
+    Rule("weights-rise", _weights_rise),
+    Rule("weights-below-full", _weights_below_full),
+    Rule("stage-order", _order),
+    Rule("stages-end", _ends),
+    Rule("pairs-need-copies", _pairs_need_copies),
+    Rule("max-duration", _time_fits),
+    Rule("unique-check-names", _unique_checks),
+    Rule("check-source", _check_source),
+    Rule("check-limit", _check_limit),
+    Rule("limit-fits-metric", _limit_fits),
+    Rule("quantile", _quantile_fits),
+    Rule("per-slice", _per_slice),
+    Rule("query-version", _query_version),
+    Rule("known-check", _known_checks),
+    Rule("check-named-once", _named_once),
+    Rule("check-cannot-conclude", _can_conclude),
+    Rule("check-never-runs", _runs_somewhere),
+    Rule("band-order", _band_order),
+    Rule("no-data-timeout", _no_data_fits),
+)
+"""The table, in the order in which faults are listed."""
