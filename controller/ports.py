@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from controller.core.analysis.inputs import Counts, Missing
 from controller.core.checks import CheckResult, PrometheusQuery
 from controller.core.status import (
     Action,
@@ -24,27 +25,8 @@ from headgate.wire.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """A measurement that could not be had, and why in one line."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Cumulative events and total of one version from one source: one series each, by the series' own labels.
-
-    `at` is when the source took the sample (Unix seconds). A value lower than before is a reset.
-    """
-
-    at: float
-    events: Mapping[str, float]
-    total: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
-    """One rollout as the store has it. `document` is what the user wrote; `analysis` the judge's own state as JSON."""
+    """One rollout as the store has it. `document` is what the user wrote; `analysis` the judge's own state, bytes that only it reads."""
 
     key: str
     document: Mapping[str, Any]
@@ -180,4 +162,6 @@ class Discovery(Protocol):
 class Counters(Protocol):
     """A provider of cumulative counters, such as Prometheus."""
 
-    async def counts(self, query: PrometheusQuery, version: str) -> Counts | Missing: ...
+    async def counts(self, query: PrometheusQuery, version: str) -> Counts | Missing:
+        """The recent samples of both counters of the version of that name, within a bounded time."""
+        ...

@@ -1,0 +1,110 @@
+"""How much more than by chance do counts vary? Estimated from stable against itself.
+
+Routers count one half of stable's requests apart, chosen by hash. The two halves are the same version in the same
+seconds: given the totals, the events of the first half are hypergeometric if requests fail independently. What they
+vary beyond that (users who retry, batches that fail together) is phi, by which all evidence is divided.
+Blocks of 1 … 16 ticks are looked at, because what hangs together may hang together for seconds; the largest counts.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+LENGTHS: Final = (1, 2, 4, 8, 16)
+"""Ticks per block, one level each."""
+
+ASSUMED: Final = 2.0
+"""phi without any history."""
+
+PRIOR_BLOCKS: Final = 8.0
+"""How many blocks' worth of `ASSUMED` the estimate starts with; a level with fewer blocks is not asked."""
+
+MEMORY_S: Final = 3600.0
+"""What is older counts less than 1/e."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """Requests and events of all of stable, and of its first half."""
+
+    requests: float = 0.0
+    events: float = 0.0
+    half_requests: float = 0.0
+    half_events: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Blocks of one length: the open one, and the fading sums of what was seen and of what chance explains."""
+
+    open: Halves = Halves()
+    ticks: int = 0
+    seen: float = 0.0
+    expected: float = 0.0
+    blocks: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dispersion:
+    """The history from which phi is estimated."""
+
+    levels: tuple[Level, ...] = (Level(),) * len(LENGTHS)
+
+    @property
+    def phi(self) -> float:
+        """The estimate, at least 1."""
+        return max(1.0, *(_estimate(level) for level in self.levels)) if self.is_known else ASSUMED
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any level has enough blocks to be asked."""
+        return any(level.blocks >= PRIOR_BLOCKS for level in self.levels)
+
+
+UNKNOWN: Final = Dispersion()
+
+
+def add_tick(dispersion: Dispersion, tick: Halves, elapsed_s: float) -> Dispersion:
+    """The history with one more tick of stable, `elapsed_s` after the one before."""
+    fade = math.exp(-min(max(elapsed_s, 0.0), MEMORY_S) / MEMORY_S)
+    return Dispersion(
+        tuple(
+            _added(level, tick, length, fade)
+            for level, length in zip(dispersion.levels, LENGTHS, strict=True)
+        )
+    )
+
+
+def _added(level: Level, tick: Halves, length: int, fade: float) -> Level:
+    grown = Halves(
+        level.open.requests + tick.requests,
+        level.open.events + tick.events,
+        level.open.half_requests + tick.half_requests,
+        level.open.half_events + tick.half_events,
+    )
+    faded = replace(level, seen=level.seen * fade, expected=level.expected * fade, blocks=level.blocks * fade)
+    if level.ticks + 1 < length:
+        return replace(faded, open=grown, ticks=level.ticks + 1)
+    seen, expected = _deviation(grown)
+    return Level(
+        seen=faded.seen + seen,
+        expected=faded.expected + expected,
+        blocks=faded.blocks + (1.0 if expected else 0.0),
+    )
+
+
+def _deviation(block: Halves) -> tuple[float, float]:
+    """The squared deviation of the first half's events, and its hypergeometric variance; zeros where it says nothing."""
+    n, half, events = block.requests, block.half_requests, block.events
+    if n < 2 or not 0 < half < n or not 0 < events < n:
+        return 0.0, 0.0
+    share = half / n
+    variance = events * share * (1 - share) * (n - events) / (n - 1)
+    return (block.half_events - events * share) ** 2, variance
+
+
+def _estimate(level: Level) -> float:
+    if level.blocks < PRIOR_BLOCKS:
+        return 1.0
+    prior = PRIOR_BLOCKS * level.expected / level.blocks
+    return (level.seen + ASSUMED * prior) / (level.expected + prior)

@@ -1,0 +1,136 @@
+"""What the judge remembers between two looks: small, in bytes, and nothing that could be counted twice.
+
+The baselines of all counters are part of it, so a restarted controller goes on from where its last record was.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from controller.core.analysis.dispersion import UNKNOWN, Dispersion
+from controller.core.analysis.engine import NO_EVIDENCE, NOTHING, Evidence, Tally
+
+FORMAT: Final = 1
+"""Raised when state of an older program can no longer be read; such state is dropped, and that is said."""
+
+WHOLE: Final = ""
+"""The key of a check's own counters, beside those of its slices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What one router had counted when it was last looked at, by slice: see `reports.Reading`.
+
+    `boot` and `started_at` name its life; `at` is its own clock, `heard_at` ours when `at` last changed.
+    """
+
+    boot: str
+    started_at: float
+    at: float
+    heard_at: float
+    counted: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The evidence of a check or of one of its slices, and the block that is still open."""
+
+    evidence: Evidence = NO_EVIDENCE
+    block: Tally = NOTHING
+    opened_at: float = 0.0
+    has_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """Where a slow request begins, fixed before it is used: more than `BOUNDS_S[index]` seconds.
+
+    `ratio`: how much more often than stable a candidate whose whole latency is just tolerated is slower than that.
+    """
+
+    index: int
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckState:
+    """All that is remembered of one check.
+
+    `asks` says what it asked (metric and limit): another question starts anew. `step` is the generation of the step
+    its `samples` belong to (None: not yet acknowledged), `changes` counts the steps seen. `upto` is how far the
+    samples of a provider were used, Unix seconds. `skipped` and `said` tell of the last ticks left out, and why.
+    """
+
+    asks: str
+    lines: Mapping[str, Line] = field(default_factory=dict)
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    dispersion: Dispersion = UNKNOWN
+    boundary: Boundary | None = None
+    step: int | None = None
+    changes: int = 0
+    samples: Tally = NOTHING
+    upto: float | None = None
+    skipped: int = 0
+    said: str = ""
+    looked_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisState:
+    """The evidence of one try of one candidate against one stable; another of any of them starts anew.
+
+    `note` is said once in every text until the next candidate: that stored evidence was lost, for example.
+    """
+
+    candidate: str = ""
+    attempt: int = 0
+    stable: str = ""
+    checks: Mapping[str, CheckState] = field(default_factory=dict)
+    note: str = ""
+    format: int = FORMAT
+
+
+FRESH: Final = AnalysisState()
+
+
+def encode_state(state: AnalysisState) -> bytes:
+    """The state as bytes for the store (MessagePack)."""
+    return msgspec.msgpack.encode(state)
+
+
+def decode_state(stored: bytes) -> AnalysisState:
+    """The state in `stored`; nothing stored is a fresh state, and what cannot be read is one that says so."""
+    if not stored:
+        return FRESH
+    try:
+        state = msgspec.msgpack.decode(stored, type=AnalysisState)
+    except (msgspec.DecodeError, RecursionError, OverflowError) as error:
+        return _lost(f"it could not be read ({type(error).__name__})")
+    if state.format != FORMAT:
+        return _lost(f"it has format {state.format}, this program writes {FORMAT}")
+    if not all(_is_sound(line) for check in state.checks.values() for line in check.lines.values()):
+        return _lost("it holds impossible numbers")
+    return state
+
+
+def _lost(why: str) -> AnalysisState:
+    return AnalysisState(note=f"stored evidence was dropped: {why}")
+
+
+def _is_sound(line: Line) -> bool:
+    products = (*line.evidence.worse, *line.evidence.strict, *line.evidence.better)
+    sums = line.evidence.sums
+    lengths = (len(line.evidence.worse), len(line.evidence.strict), len(line.evidence.better))
+    grids = (len(sums.up_gain), len(sums.up_cost), len(sums.down_gain), len(sums.down_cost))
+    expected = NO_EVIDENCE.sums
+    return (
+        lengths == (len(NO_EVIDENCE.worse), len(NO_EVIDENCE.strict), len(NO_EVIDENCE.better))
+        and grids
+        == (len(expected.up_gain), len(expected.up_cost), len(expected.down_gain), len(expected.down_cost))
+        and all(math.isfinite(product) and product >= 0 for product in products)
+        and line.evidence.blocks >= 0
+        and line.evidence.changes_spent >= 0
+    )
