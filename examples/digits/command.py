@@ -27,30 +27,31 @@ class Seen:
     at: float
     phase: str
     message: str
-    stage: str
     stable: str | None
     candidate: str | None
     weights: dict[str, int]
-    history: tuple[tuple[str, str, str], ...]
+    acknowledged: int
+    history: tuple[tuple[str, str], ...]
 
     @classmethod
     def parse(cls, document: dict[str, Any], at: float) -> Self:
+        """What the command printed; weights are in basis points, `acknowledged` is the candidate's least share."""
         status = document["status"]
-        history = status.get("history", [])
+        acknowledged = ((status["weights"] or {}).get("acknowledged") or {}).get("low") or {"basisPoints": 0}
         return cls(
             at=at,
             phase=status["phase"],
-            message=status.get("message", ""),
-            stage=status.get("stage") or "",
-            stable=status.get("stableVersion"),
-            candidate=status.get("candidateVersion"),
-            weights=status.get("weights", {}).get("acknowledged", {}),
-            history=tuple((end["version"], end["outcome"], end["message"]) for end in history),
+            message=status["message"],
+            stable=status["stableVersion"],
+            candidate=status["candidateVersion"],
+            weights={version["name"]: version["weight"]["basisPoints"] for version in status["versions"]},
+            acknowledged=acknowledged["basisPoints"],
+            history=tuple((ended["version"], ended["outcome"]) for ended in status["history"]),
         )
 
     def last_outcome(self, version: str) -> str | None:
         """How the newest trial of `version` ended: Promoted, RolledBack …; None while it never ended."""
-        return next((outcome for name, outcome, _ in reversed(self.history) if name == version), None)
+        return next((outcome for name, outcome in reversed(self.history) if name == version), None)
 
 
 @dataclass

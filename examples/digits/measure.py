@@ -60,19 +60,18 @@ def agreement(pairs: Iterable[tuple[int, int]]) -> Agreement | None:
 
 
 def digit_pairs(records: Iterable[ComparisonRecord], shadow: str) -> list[tuple[int, int]]:
-    """The digits that the live version and `shadow` read, for every record in which both answered."""
-    sides = (
-        (digit(record.live.prediction), digit(record.shadow.prediction))
-        for record in records
-        if record.shadow.version == shadow
-    )
-    return [(live, other) for live, other in sides if live is not None and other is not None]
+    """The digits that the live version and `shadow` read, for every record in which both answers were decoded.
+
+    A record has the live digit as its class; where the digits differ it has the direction, `4->9`.
+    """
+    mine = [each for each in records if each.shadow.version == shadow and each.verdict in DECODED]
+    return [digits(each.slices["class"], each.direction) for each in mine]
 
 
-def digit(prediction: object) -> int | None:
-    """The digit in a canonical Open Inference V2 prediction: `{"label": {"data": [4], …}, …}`."""
-    match prediction:
-        case {"label": {"data": [int(label), *_]}}:
-            return label
-        case _:
-            return None
+DECODED = ("agree", "soft", "disagree")
+
+
+def digits(live: str, direction: str | None) -> tuple[int, int]:
+    """The two digits of one record."""
+    before, _, after = (direction or f"{live}->{live}").partition("->")
+    return int(before), int(after)

@@ -100,11 +100,11 @@ class Story:
         self.screen.chapter("v5, blue-green: everyone moves at once")
         self._say("headgate apply -f bluegreen.yaml")
         self.headgate.verb("apply", "-f", HERE / "bluegreen.yaml")
-        seen = self.headgate.wait(
-            "the flip to v5", lambda seen: seen.weights.get("v5") == 10_000, timeout_s=60
+        self.headgate.wait(
+            "the flip to v5", lambda seen: seen.candidate == "v5" and seen.acknowledged == 10_000, 60
         )
         time.sleep(WATCH_THE_FLIP_S)
-        return f"v5 has {seen.weights['v5'] / 100:.0f} %"
+        return "v5 has 100 %"
 
     def operator_takes_it_back(self) -> str:
         self.screen.chapter("an operator does not like it")
@@ -164,7 +164,7 @@ def live_requests_by_own_count(version: str, state: Path) -> int | None:
 def records_under(state: Path) -> Iterable[ComparisonRecord]:
     """Every comparison record that the observer left below `state`."""
     decoder = msgspec.json.Decoder(ComparisonRecord)
-    for file in sorted(state.rglob("records/**/*.jsonl")):
+    for file in sorted(state.rglob("records-*.jsonl")):
         for line in file.read_bytes().splitlines():
             yield decoder.decode(line)
 

@@ -1,7 +1,5 @@
 """The story's figures, on records small enough to count by hand."""
 
-from typing import Any
-
 import pytest
 from measure import agreement, auto_rollback_s, digit_pairs, operator_rollback_ms
 from traffic import Answer
@@ -44,23 +42,24 @@ def test_agreement_is_overall_and_on_the_digit_where_it_is_worst() -> None:
     assert agreement([]) is None
 
 
-def record(shadow: str, live_said: Any, shadow_said: Any) -> ComparisonRecord:
-    def side(version: str, prediction: Any) -> Side:
-        return Side(version=version, status=200, latency_ms=1.0, prediction=prediction)
-
+def record(shadow: str, verdict: str, live: str, direction: str | None = None) -> ComparisonRecord:
     return ComparisonRecord(
         at=1.0,
         rollout="default/digits",
-        live=side("v1", live_said),
-        shadow=side(shadow, shadow_said),
-        verdict="agree",
+        live=Side(version="v1", status=200, latency_ms=1.0),
+        shadow=Side(version=shadow, status=200, latency_ms=1.0),
+        verdict=verdict,
+        slices={"class": live} if live else {},
+        direction=direction,
     )
 
 
-def said(label: int) -> dict[str, Any]:
-    return {"label": {"datatype": "INT64", "shape": [1], "data": [label]}}
-
-
-def test_only_pairs_in_which_both_answered_count_and_only_of_that_version() -> None:
-    records = [record("v3", said(4), said(9)), record("v2", said(1), said(1)), record("v3", said(5), None)]
-    assert digit_pairs(records, "v3") == [(4, 9)]
+def test_only_pairs_in_which_both_were_understood_count_and_only_of_that_version() -> None:
+    records = [
+        record("v3", "disagree", "4", "4->9"),
+        record("v3", "soft", "1", "1->7"),
+        record("v2", "agree", "1"),
+        record("v3", "agree", "5"),
+        record("v3", "shadow_failed", ""),
+    ]
+    assert digit_pairs(records, "v3") == [(4, 9), (1, 7), (5, 5)]
