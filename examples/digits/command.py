@@ -90,19 +90,22 @@ class Headgate:
         self._watch = subprocess.Popen(watch, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         threading.Thread(target=self._read, args=(self._watch,), daemon=True).start()
 
-    def verb(self, *arguments: str | Path) -> int:
-        """Run one verb to its end; its exit code."""
-        done = subprocess.run(
-            [HEADGATE, *arguments, "--state", self.state],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=VERB_TIMEOUT_S,
-        )
+    def verb(self, *arguments: str | Path) -> None:
+        """Run one verb to its end; raises Unexpected unless it ends with 0."""
+        try:
+            done = subprocess.run(
+                [HEADGATE, *arguments, "--state", self.state],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=VERB_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise Unexpected(f"headgate {arguments[0]} was still running after {VERB_TIMEOUT_S} s") from late
         if done.returncode != 0:
-            raise Unexpected(f"headgate {arguments[0]} ended with {done.returncode}: {done.stderr.strip()}")
-        return done.returncode
+            said = (done.stderr or done.stdout).strip()
+            raise Unexpected(f"headgate {arguments[0]} ended with {done.returncode}: {said}")
 
     def wait(self, what: str, holds: Callable[[Seen], bool], timeout_s: float) -> Seen:
         """The first state of the rollout for which `holds`; raises Unexpected after `timeout_s`."""
