@@ -28,12 +28,21 @@ class CannotUse(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """A run directory of which this process holds the lock; it is let go when the process ends."""
+    """A run directory of which this process holds the lock; it is let go when the process ends.
+
+    `was_killed`: the last life did not end in order, so processes of it may still be about to end.
+    """
 
     path: Path
     boot: str
     started_at: float
     lock: int
+    was_killed: bool
+
+    def release(self) -> None:
+        """Let it go in order."""
+        os.ftruncate(self.lock, 0)
+        os.close(self.lock)
 
 
 def claim(path: Path, workers: int) -> RunDirectory:
@@ -44,7 +53,10 @@ def claim(path: Path, workers: int) -> RunDirectory:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
         lock = _lock(path)
-        run = RunDirectory(path, uuid.uuid4().hex, time.time(), lock)
+        was_killed = bool(os.pread(lock, 1, 0))
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        run = RunDirectory(path, uuid.uuid4().hex, time.time(), lock, was_killed)
         replace_file(path / RUN_FILES.boot, _boot(run))
         replace_file(path / RUN_FILES.counters, bytes(layout(workers)))
     except OSError as error:
@@ -82,8 +94,6 @@ def _lock(path: Path) -> int:
         raise CannotUse(
             f"run directory {path} is in use by the router with pid {holder}; stop it or give another --run"
         ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
     return lock
 
 

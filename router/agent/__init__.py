@@ -1,0 +1,1 @@
+"""The agent: brings the plan to the workers, says what they run, reports what they counted. Traffic never needs it."""

@@ -1,0 +1,186 @@
+"""What Prometheus reads: the same numbers as telemetry, under names that stay, with labels that are bounded.
+
+The label `version` is a version's name, so that a query written for `version="v2"` works for every router. Only
+versions of the present plan are shown. The histogram has no `_sum`: buckets are what is counted.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+
+from headgate.histogram import BOUNDS_S, BUCKETS
+from headgate.wire.plan import RoutePlan
+from headgate.wire.telemetry import DROP_REASONS, ShadowCounters, Telemetry, VersionCounters
+from router.agent.stats import CLASSES
+
+PREFIX: Final = "headgate_router_"
+_STEP: Final = 6
+SHOWN: Final = range(4, len(BOUNDS_S), _STEP)
+"""Which of the bounds become a `le`: every sixth, so each is 1.77 times the one before."""
+
+_PER_VERSION: Final[tuple[tuple[str, str, Callable[[VersionCounters], int]], ...]] = (
+    ("failed", "Requests that are an error of the version the split picked.", lambda one: one.picked.failed),
+    ("other_requests", "Requests outside the counted paths.", lambda one: one.other),
+    ("saved_by_stable", "Requests that failed at their version and were answered by stable.", lambda one: one.saved_by_stable),
+    ("retries", "Requests tried at another endpoint of the same version.", lambda one: one.retries),
+    ("ejections", "Endpoints taken out after failures in a row.", lambda one: one.ejections),
+    ("received_bytes", "Request bodies, in bytes.", lambda one: one.bytes_in),
+    ("sent_bytes", "Answer bodies, in bytes.", lambda one: one.bytes_out),
+)  # fmt: skip
+
+_PER_SHADOW: Final[tuple[tuple[str, str, Callable[[ShadowCounters], int]], ...]] = (
+    ("shadow_offered", "Copies that reached the observer.", lambda one: one.offered),
+    ("shadow_pairs", "Pairs of answers that were compared.", lambda one: one.pairs),
+    ("shadow_disagreements", "Pairs that differ beyond the comparison's bound.", lambda one: one.disagreements),
+    ("shadow_soft_disagreements", "Disagreements inside the boundary band.", lambda one: one.soft),
+    ("shadow_failed", "Requests at which the shadow alone failed.", lambda one: one.shadow_failed),
+    ("shadow_live_failed", "Requests at which the live version alone failed.", lambda one: one.live_failed),
+    ("shadow_both_failed", "Requests at which both failed.", lambda one: one.both_failed),
+)  # fmt: skip
+
+
+class RouterCollector(Collector):
+    """Turns the newest report into metric families whenever Prometheus asks."""
+
+    def __init__(self, report: Callable[[], Telemetry], plan: Callable[[], RoutePlan | None]) -> None:
+        self._report = report
+        self._plan = plan
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: names are ours alone, so there is nothing to check against at registration."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        report, plan = self._report(), self._plan()
+        yield from _router_families(report)
+        if plan is not None:
+            yield from _plan_families(report, plan)
+        yield from _version_families(report)
+        yield from _shadow_families(report)
+
+
+def _router_families(report: Telemetry) -> Iterator[Metric]:
+    rollout = [report.rollout]
+    epoch, generation, revision = (float(part) for part in report.applied.split("."))
+    yield _gauge("workers", "Workers that live.", ["rollout"], [(rollout, len(report.workers))])
+    yield _gauge(
+        "applied_epoch", "Epoch of the plan that every live worker runs.", ["rollout"], [(rollout, epoch)]
+    )
+    yield _gauge("applied_generation", "Generation of that plan.", ["rollout"], [(rollout, generation)])
+    yield _gauge(
+        "applied_endpoints_revision", "Endpoints revision of that plan.", ["rollout"], [(rollout, revision)]
+    )
+    yield _gauge(
+        "plan_refused", "1 while the newest plan is refused.", ["rollout"], [(rollout, bool(report.error))]
+    )
+    yield _gauge(
+        "pinned",
+        "1 while a person has pinned a version.",
+        ["rollout"],
+        [(rollout, report.pinned is not None)],
+    )
+
+
+def _plan_families(report: Telemetry, plan: RoutePlan) -> Iterator[Metric]:
+    rollout = report.rollout
+    yield _gauge(
+        "plan_info",
+        "The plan in force.",
+        ["rollout", "stable", "stage"],
+        [([rollout, plan.stable, plan.stage], 1)],
+    )
+    yield _gauge("plan_epoch", "Epoch of the plan in force.", ["rollout"], [([rollout], plan.epoch)])
+    yield _gauge(
+        "plan_generation", "Generation of the plan in force.", ["rollout"], [([rollout], plan.generation)]
+    )
+    weights = [([rollout, name], weight / 10_000) for name, weight in plan.weights().items()]
+    yield _gauge(
+        "weight_ratio",
+        "Live share of the version in the plan in force, 0 to 1.",
+        ["rollout", "version"],
+        weights,
+    )
+    tripped = {(trip.identity, trip.attempt) for trip in report.trips}
+    rows = [([rollout, one.name], (one.identity, one.attempt) in tripped) for one in plan.versions]
+    yield _gauge(
+        "guard_tripped", "1 while the guard keeps the version's share from it.", ["rollout", "version"], rows
+    )
+
+
+def _version_families(report: Telemetry) -> Iterator[Metric]:
+    labels = ["rollout", "version"]
+    for which in ("picked", "selected"):
+        yield _requests(report, which)
+    for name, text, value in _PER_VERSION:
+        family = CounterMetricFamily(PREFIX + name, text, labels=labels)
+        for one in report.versions:
+            family.add_metric([report.rollout, one.version], value(one))
+        yield family
+    in_flight = [([report.rollout, one.version], one.in_flight) for one in report.versions]
+    yield _gauge("in_flight", "Requests that have not ended.", labels, in_flight)
+    latency = HistogramMetricFamily(
+        PREFIX + "request_seconds", "From the request's first byte to the answer's last.", labels=labels
+    )
+    for one in report.versions:
+        _add_latency(latency, [report.rollout, one.version], one)
+    yield latency
+
+
+def _requests(report: Telemetry, which: str) -> Metric:
+    name = "requests" if which == "picked" else "selected_requests"
+    text = "the split picked the version for" if which == "picked" else "came to the version by override"
+    family = CounterMetricFamily(
+        PREFIX + name, f"Requests that {text}, by how they ended.", labels=["rollout", "version", "class"]
+    )
+    for one in report.versions:
+        outcomes = getattr(one, which)
+        for kind in CLASSES:
+            labels = [report.rollout, one.version, kind.removeprefix("status_")]
+            family.add_metric(labels, getattr(outcomes, kind))
+    return family
+
+
+def _add_latency(family: HistogramMetricFamily, labels: list[str], one: VersionCounters) -> None:
+    cumulative = list(accumulate(one.picked.latency or (0,) * BUCKETS))
+    rows = [(f"{BOUNDS_S[index]:.6g}", float(cumulative[index])) for index in SHOWN]
+    family.add_metric(labels, [*rows, ("+Inf", float(cumulative[-1]))], sum_value=None)
+    # Without a sum the library leaves the count out too; it is known.
+    named = dict(zip(("rollout", "version"), labels, strict=True))
+    family.samples.append(Sample(family.name + "_count", named, float(cumulative[-1])))
+
+
+def _shadow_families(report: Telemetry) -> Iterator[Metric]:
+    for name, text, value in _PER_SHADOW:
+        family = CounterMetricFamily(PREFIX + name, text, labels=["rollout", "shadow", "live"])
+        for one in report.shadows:
+            family.add_metric([report.rollout, one.shadow, one.live], value(one))
+        yield family
+    yield _dropped(report.rollout, report.shadows)
+
+
+def _dropped(rollout: str, shadows: Iterable[ShadowCounters]) -> Metric:
+    family = CounterMetricFamily(
+        PREFIX + "shadow_dropped",
+        "Copies not compared, by why.",
+        labels=["rollout", "shadow", "live", "reason"],
+    )
+    for one in shadows:
+        for reason in DROP_REASONS:
+            family.add_metric([rollout, one.shadow, one.live, reason], one.dropped.get(reason, 0))
+    return family
+
+
+def _gauge(name: str, text: str, labels: list[str], rows: Iterable[tuple[list[str], float]]) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=labels)
+    for values, value in rows:
+        family.add_metric(values, float(value))
+    return family

@@ -1,0 +1,92 @@
+"""What a router is started with, checked once; the command line and the environment are the only sources."""
+
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from router.core.counters import WORKERS_MAX
+from router.supervisor.sockets import Address
+
+DRAIN_S: Final = 35.0
+"""How long workers may take to finish what they hold; above the plan's default of 30 s, which they keep to themselves."""
+
+_ROLLOUT: Final = re.compile(r"[a-z0-9.-]{1,63}/[a-z0-9.-]{1,63}")
+_ROUTER: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class Invalid(ValueError):
+    """A setting that cannot be meant; the text begins with its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One router. The plan comes from `controller` or from `plan`, exactly one of them."""
+
+    rollout: str
+    listen: Address
+    admin: Address
+    run: Path
+    workers: int = 1
+    router: str | None = None
+    controller: str | None = None
+    token_file: Path | None = None
+    controller_hosts: tuple[str, ...] = ()
+    plan: Path | None = None
+    ready_file: Path | None = None
+    drain_s: float = DRAIN_S
+
+    def check(self) -> None:
+        """Invalid for the first setting that is wrong."""
+        if not _ROLLOUT.fullmatch(self.rollout):
+            raise Invalid(f"--rollout {self.rollout!r}: NAMESPACE/NAME in small letters, such as ml/fraud")
+        if not 1 <= self.workers <= WORKERS_MAX:
+            raise Invalid(f"--workers {self.workers}: 1 to {WORKERS_MAX}")
+        if self.router is not None and not _ROUTER.fullmatch(self.router):
+            raise Invalid(f"--id {self.router!r}: at most 128 letters, digits and . _ : -")
+        if (self.controller is None) == (self.plan is None):
+            raise Invalid("--controller or --plan: one of them says where the plan comes from, and not both")
+        self._check_controller()
+        if self.ready_file is not None and not self.ready_file.absolute().parent.is_dir():
+            raise Invalid(f"--ready-file {self.ready_file}: its folder does not exist")
+        if not is_loopback(self.admin.host) and self.token_file is None:
+            raise Invalid(
+                f"--admin {self.admin}: not on loopback, so it needs --token-file to know who may ask"
+            )
+
+    def _check_controller(self) -> None:
+        if self.controller is not None:
+            found = urlsplit(self.controller)
+            if found.scheme not in ("http", "https") or not found.hostname or found.query or found.fragment:
+                raise Invalid(f"--controller {self.controller!r}: a URL such as http://127.0.0.1:7000")
+        if self.token_file is not None and not self.token_file.is_file():
+            raise Invalid(f"--token-file {self.token_file}: there is no such file")
+
+
+def parse_address(text: str) -> Address:
+    """`HOST:PORT`, `[IPv6]:PORT` or `:PORT` (loopback). Invalid for anything else."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
+        raise Invalid(f"{text!r} is not HOST:PORT with a port of 0 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise Invalid(f"{text!r}: an IPv6 address goes into brackets, [::1]:8080")
+    return Address(host or "127.0.0.1", int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def default_router(listen: Address) -> str:
+    """This router's id when nobody gave one: the machine and the port, so the same after a restart."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100] or "router"
+    return f"{name}:{listen.port}"

@@ -1,0 +1,184 @@
+"""Puts a router together: sockets, run directory, plan, and the command line of each process, under one supervisor."""
+
+import json
+import os
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from headgate.wire.codec import Malformed, decode_plan
+from headgate.wire.plan import RoutePlan
+from router.agent import planfile, plans
+from router.agent.shared import attach
+from router.core.channel import RUN_FILES
+from router.core.counters import SERVING
+from router.files import replace_file
+from router.log import Log
+from router.settings import Invalid, Settings, default_router
+from router.supervisor.children import Command
+from router.supervisor.rundir import RunDirectory, claim
+from router.supervisor.sockets import Address, CannotListen, address_of, listen
+from router.supervisor.supervisor import Supervisor
+
+READY_FILE: Final = "ready.json"
+"""Inside the run directory, as `--ready-file` names it elsewhere: addresses and pid while the router accepts."""
+
+OBSERVER_NICE: Final = 10
+_LEFTOVERS_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the supervisor holds for the whole life: descriptors of the listening sockets, and where they listen."""
+
+    listen: Address
+    listen_fd: int
+    admin: Address
+    admin_fd: int
+
+
+def read_plan(path: Path) -> RoutePlan:
+    """The plan in a file that a person wrote. Invalid names the field that is wrong."""
+    try:
+        return decode_plan(path.read_bytes())
+    except OSError as error:
+        raise Invalid(f"--plan {path}: {error.strerror or error}") from error
+    except Malformed as error:
+        raise Invalid(f"--plan {path}: {error}") from error
+
+
+def run(settings: Settings) -> int:
+    """Serve until told to stop; the exit code. Invalid, CannotUse or CannotListen when it cannot begin."""
+    settings.check()
+    plan = read_plan(settings.plan) if settings.plan is not None else None
+    os.umask(0o077)
+    directory = claim(settings.run, settings.workers)
+    log = Log("supervisor")
+    _prepare_plan(directory.path, settings.rollout, plan, log)
+    opened = _open(settings, within_s=_LEFTOVERS_S if directory.was_killed else 0.0)
+    ready = Ready(settings, directory, opened, plan)
+
+    def on_stop() -> None:
+        ready.withdraw()
+        os.close(
+            opened.listen_fd
+        )  # while any process has it open, the kernel queues connections nobody will take
+
+    supervisor = Supervisor(
+        commands=commands(settings, directory.path, opened),
+        log=log,
+        drain_s=settings.drain_s,
+        on_stop=on_stop,
+        is_ready=ready.is_ready,
+        announce=ready.announce,
+    )
+    code = supervisor.run()
+    directory.release()
+    return code
+
+
+def commands(settings: Settings, run: Path, opened: Opened) -> list[Command]:
+    """The processes of one router: what `ps` shows is all they were told."""
+    python = (sys.executable, "-m")
+    here = ("--run", str(run))
+    workers = [
+        Command(
+            name=f"worker {index}",
+            argv=(*python, "router.proxy", *here, "--index", str(index), "--fd", str(opened.listen_fd)),
+            fds=(opened.listen_fd,),
+            serves=True,
+        )
+        for index in range(settings.workers)
+    ]
+    observer = Command(name="observer", argv=(*python, "router.observer", *here), nice=OBSERVER_NICE)
+    agent = Command(
+        name="agent",
+        argv=(*python, "router.agent", *here, *_agent_words(settings, opened)),
+        fds=(opened.admin_fd,),
+    )
+    return [*workers, agent, observer]
+
+
+def _agent_words(settings: Settings, opened: Opened) -> list[str]:
+    words = ["--rollout", settings.rollout, "--id", settings.router or default_router(opened.listen)]
+    words += ["--admin-fd", str(opened.admin_fd)]
+    if settings.plan is not None:
+        words += ["--plan", str(settings.plan.absolute())]
+    if settings.controller is not None:
+        words += ["--controller", settings.controller]
+    if settings.token_file is not None:
+        words += ["--token-file", str(settings.token_file.absolute())]
+    for host in settings.controller_hosts:
+        words += ["--controller-host", host]
+    return words
+
+
+def _prepare_plan(run: Path, rollout: str, plan: RoutePlan | None, log: Log) -> None:
+    """Leave in the plan file what the processes shall start from.
+
+    A plan that a person gave is the truth, whatever was in force before: nobody runs anything yet. Without one the
+    last good plan stays, unless it cannot be read (set aside) or is another rollout's (refused: it would be served).
+    """
+    try:
+        kept = planfile.load(run)
+    except planfile.Unreadable as error:
+        aside = run / f"{RUN_FILES.plan}.unreadable"
+        (run / RUN_FILES.plan).replace(aside)
+        log.warning("plan file set aside", to=aside, why=error)
+        kept = None
+    if kept is not None and kept.plan.rollout != rollout:
+        raise Invalid(f"--run {run}: it belongs to {kept.plan.rollout}, not to {rollout}; give each its own")
+    if plan is not None:
+        planfile.save(run, plans.assigned(plan, kept.columns if kept is not None else {}))
+
+
+def _open(settings: Settings, within_s: float) -> Opened:
+    """Open both sockets. `within_s`: how long workers of a killed supervisor may take to let go of the port."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            listening = listen(settings.listen)
+            break
+        except CannotListen:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
+    admin = listen(settings.admin)
+    return Opened(address_of(listening), listening.detach(), address_of(admin), admin.detach())
+
+
+class Ready:
+    """Knows when the router accepts, and says so: one line on stdout, and the ready files."""
+
+    def __init__(
+        self, settings: Settings, directory: RunDirectory, opened: Opened, plan: RoutePlan | None
+    ) -> None:
+        self._settings = settings
+        self._opened = opened
+        self._plan = plan
+        self._shared = attach(directory.path)
+        self._files = [directory.path / READY_FILE]
+        if settings.ready_file is not None:
+            self._files.append(settings.ready_file.absolute())
+
+    def is_ready(self) -> bool:
+        """Whether every worker serves, and by the plan that was given on the command line, if one was."""
+        serving = [worker for worker in self._shared.workers() if worker.state == SERVING]
+        if len(serving) < self._settings.workers:
+            return False
+        return self._plan is None or all(worker.applied == self._plan.triple for worker in serving)
+
+    def announce(self) -> None:
+        listening, admin = self._opened.listen, self._opened.admin
+        content = json.dumps({"listen": str(listening), "admin": str(admin), "pid": os.getpid()}).encode()
+        for path in self._files:
+            replace_file(path, content)
+        print(f"router: serving {self._settings.rollout} on {listening.url}, admin {admin.url}", flush=True)
+
+    def withdraw(self) -> None:
+        for path in self._files:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
