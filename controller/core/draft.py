@@ -161,7 +161,10 @@ def latch(draft: Draft, failed: Failed) -> None:
     others = [f for f in draft.status.failed if f.identity != failed.identity]
     while len(others) >= FAILED_MAX:
         others.remove(next((f for f in others if not f.is_latched), others[0]))
-    draft.status = replace(draft.status, failed=(*others, failed))
+    previous = draft.status.previous
+    if previous is not None and previous.identity == failed.identity:
+        previous = None  # nothing to go back to any more
+    draft.status = replace(draft.status, failed=(*others, failed), previous=previous)
 
 
 def take_away(draft: Draft) -> None:

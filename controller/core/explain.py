@@ -93,7 +93,7 @@ def _on_trial(draft: Draft, candidate: Candidate) -> tuple[Phase, str]:
     if _is_way_back(draft, candidate):
         return (
             Phase.ROLLING_BACK,
-            f"{candidate.name} comes back, waiting for {_way_back(draft, candidate, step)}",
+            f"{candidate.name} comes back: {_way_back(draft, candidate, step)}",
         )
     if candidate.issued_generation == 0:
         why = trial.obstacle(draft, candidate, step) or "it is about to begin"
@@ -119,7 +119,7 @@ def _is_way_back(draft: Draft, candidate: Candidate) -> bool:
 
 def _way_back(draft: Draft, candidate: Candidate, step: Step) -> str:
     if candidate.issued_generation:
-        return waiting_for(draft, candidate)
+        return f"waiting for {waiting_for(draft, candidate)}"
     return trial.obstacle(draft, candidate, step) or "its turn"
 
 

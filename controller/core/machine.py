@@ -1,7 +1,7 @@
 """`decide`: from what the user wants, what is, and what was seen, to what shall be.
 
-One pass in a fixed order, so that safety never waits: clocks, actions, the spec, what went wrong, what may go on,
-what may stop; then the plan. It is total: any combination of inputs gives a decision, and none raises a share
+One pass in a fixed order, so that safety never waits: clocks, what may stop, actions, the spec, what went wrong,
+what may go on; then the plan. It is total: any combination of inputs gives a decision, and none raises a share
 without the stage's permission and a person's or the evidence's.
 """
 
@@ -36,12 +36,12 @@ def decide(
     draft = Draft(spec, observed, results, now, status)
     _make_sound(draft)
     _turn_clocks(draft)
+    _retire(draft)
     for action in observed.actions:
         act(draft, action)
     trial.follow_spec(draft)
     trial.watch(draft)
     trial.proceed(draft)
-    _retire(draft)
     return _conclude(draft)
 
 

@@ -108,22 +108,23 @@ def _follow_stages(draft: Draft, candidate: Candidate) -> None:
         return
     weight = drafts.weight_of(draft, candidate.name)
     present = replace(steps.at(compiled, candidate.step), weight=weight)
-    index = steps.resume_at(compiled, present) if candidate.issued_generation else 0
+    index = steps.resume_at(compiled, present)
+    begins_anew = not candidate.issued_generation or compiled[index].weight > weight == 0
     edited = Candidate(
         name=candidate.name,
         identity=candidate.identity,
         attempt=candidate.attempt,
         track=candidate.track,
-        step=index,
+        step=0 if begins_anew else index,
         steps_digest=named,
-        issued_generation=PENDING if candidate.issued_generation else 0,
+        issued_generation=0 if begins_anew else PENDING,
         started_at=candidate.started_at,
         total_s=candidate.total_s,
         waiting_s=candidate.waiting_s,
         failed=candidate.failed,
     )
     draft.status = replace(draft.status, candidate=edited)
-    if candidate.issued_generation and compiled[index].weight < weight:
+    if not begins_anew and compiled[index].weight < weight:
         drafts.set_weight(draft, edited, compiled[index], "the stages were edited and allow no more")
 
 
@@ -155,7 +156,9 @@ def _fault(draft: Draft, candidate: Candidate) -> tuple[Cause, str] | None:
     if seen.is_crash_looping:
         return Cause.CRASH_LOOP, seen.message
     if candidate.waiting_s >= draft.spec.capacity.progress_deadline_s:
-        return Cause.PROGRESS_DEADLINE, f"not ready for {candidate.waiting_s:.0f} s; {seen.message}"
+        return Cause.PROGRESS_DEADLINE, f"not ready for {candidate.waiting_s:.0f} s" + (
+            f"; {seen.message}" if seen.message else ""
+        )
     return _patience_ends(
         draft.spec, candidate, steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
     )
@@ -197,7 +200,9 @@ def proceed(draft: Draft) -> None:
     elif candidate.acknowledged_at is not None and draft.is_ready(candidate):
         why_not = unmet(draft, candidate, step)
         if why_not is None:
-            _enter(draft, candidate, candidate.step + 1, _why_over(draft, candidate, step))
+            is_below = drafts.weight_of(draft, candidate.name) < step.weight  # after an edit of the stages
+            following = candidate.step if is_below else candidate.step + 1
+            _enter(draft, candidate, following, _why_over(draft, candidate, step))
 
 
 def _acknowledge(draft: Draft, candidate: Candidate) -> Candidate:

@@ -1,0 +1,109 @@
+"""`decide` in a world where everything may happen at any instant: the invariants hold after every step."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from controller.core.status import Phase
+from tests.properties.simulator import Seeded, simulate
+from tests.properties.world import World, first_spec
+
+T = TypeVar("T")
+
+
+class Drawn:
+    """Choices that Hypothesis draws, and so can shrink."""
+
+    def __init__(self) -> None:
+        self.data: Any = None
+
+    def pick(self, choices: Sequence[T]) -> T:
+        picked: T = self.data.draw(st.sampled_from(list(choices)))
+        return picked
+
+
+class Rollouts(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn = Drawn()
+        self.world = World(self.drawn, first_spec())
+
+    @rule(data=st.data(), name=st.sampled_from(("time_passes", "workload_changes", "evidence_changes")))
+    def the_world_changes(self, data: st.DataObject, name: str) -> None:
+        self.drawn.data = data
+        getattr(self.world, name)()
+
+    @rule(data=st.data(), name=st.sampled_from(("person_acts", "spec_is_edited", "routers_come_and_go")))
+    def somebody_acts(self, data: st.DataObject, name: str) -> None:
+        self.drawn.data = data
+        getattr(self.world, name)()
+
+    @rule(data=st.data())
+    def the_controller_reconciles(self, data: st.DataObject) -> None:
+        self.drawn.data = data
+        self.world.controller_reconciles()
+
+    @precondition(lambda self: self.world.published is not None)
+    @rule(data=st.data())
+    def a_router_applies(self, data: st.DataObject) -> None:
+        self.drawn.data = data
+        self.world.router_applies()
+
+    @invariant()
+    def the_invariants_hold(self) -> None:
+        self.world.check()
+
+
+TestRollouts = Rollouts.TestCase
+TestRollouts.settings = settings(
+    max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_long_seeded_run_breaks_no_invariant(seed: int) -> None:
+    simulate(seed, 4000)
+
+
+def test_the_seeded_runs_reach_what_they_are_to_prove() -> None:
+    reached = sum((simulate(seed, 4000) for seed in range(100, 108)), start=simulate(99, 10))
+    wanted = {
+        *(f"phase: {phase}" for phase in Phase),
+        *(
+            f"record: {reason}"
+            for reason in ("WeightRaised", "Promoted", "RollingBack", "Superseded", "Cancelled")
+        ),
+        *(f"failed: {cause}" for cause in ("CheckFailed", "Guard", "Operator", "CrashLoop")),
+        *(f"fault: dies {when}" for when in ("before the record", "before publishing", "before workloads")),
+        *(f"track: {track}" for track in ("stages", "fast", "return")),
+        "action: accepted",
+        "action: refused",
+        "step: canary fresh",
+        "step: canary pass",
+        "step: flip pass",
+        "step: full pass",
+        "step: pause person",
+        "step: pause time",
+        "step: shadow pass",
+    }
+    assert not wanted - set(reached), f"never reached: {sorted(wanted - set(reached))}"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_world_turned_kind_ends_at_rest_on_the_target_or_rolled_back(seed: int) -> None:
+    choose = Seeded(seed)
+    world = World(choose, first_spec())
+    for _ in range(600):
+        getattr(world, choose.rule())()
+    world.turn_kind()
+    for _ in range(900):
+        world.kind_second()
+    status = world.stored
+    assert status.phase in (Phase.HEALTHY, Phase.ROLLED_BACK), status.message
+    if status.phase is Phase.HEALTHY:
+        assert status.stable is not None
+        assert status.stable.name == world.spec.target

@@ -1,0 +1,388 @@
+"""A small world around `decide`: workloads, routers, evidence, people, and a controller that may die between two writes.
+
+Everything random is asked of a `Chooser`, so that Hypothesis and a seeded simulator drive the same rules. After
+every step the invariants of docs/reliability.md are checked on what the routers *run*, not only on what was decided.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+from controller.core import slots, steps
+from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric, Verdict
+from controller.core.invariants import violations
+from controller.core.machine import checks_needed, decide
+from controller.core.spec import (
+    Advance,
+    CanaryStage,
+    Capacity,
+    DecisionPolicy,
+    FlipStage,
+    FullStage,
+    OnInconclusive,
+    PauseStage,
+    ShadowStage,
+    Spec,
+    Stage,
+    VersionSpec,
+)
+from controller.core.status import (
+    Action,
+    Decision,
+    Observed,
+    Phase,
+    RouterObserved,
+    Status,
+    Trip,
+    Verb,
+    VersionObserved,
+)
+from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan, faults
+
+T = TypeVar("T")
+
+
+class Chooser(Protocol):
+    """Where every random choice of the world comes from."""
+
+    def pick(self, choices: Sequence[T]) -> T: ...
+
+
+STRATEGIES: tuple[tuple[Stage, ...], ...] = (
+    (FullStage(),),
+    (CanaryStage((500, 2500, 5000), 3.0, ("errors",)), FullStage(2.0, ("slo",))),
+    (
+        ShadowStage(1_000_000, 2.0, 10, ("agree",)),
+        CanaryStage((100, 5000), 2.0, ("errors", "slo"), Advance.ON_PASS),
+        PauseStage(None),
+        FullStage(2.0, ("slo",)),
+    ),
+    (FlipStage(1_000_000, ("agree",), 3.0, ("slo",)),),
+    (
+        ShadowStage(500_000, 1.0, 0, ()),
+        PauseStage(2.0),
+        CanaryStage((1000,), 1.0, ("errors",), max_stay_s=30.0),
+    ),
+)
+
+CHECKS = (
+    Check("errors", Metric.ERRORS, AtMost(0.01)),
+    Check("slo", Metric.ERRORS, AtMost(0.02)),
+    Check("agree", Metric.DISAGREEMENT, AtMost(0.01)),
+    Check("watched", Metric.LATENCY, AtMost(0.5), required=False),
+)
+
+NAMES = ("v1", "v2", "v3")
+
+
+@dataclass
+class Router:
+    """A router that applies plans when it likes; `applied` is what traffic sees."""
+
+    id: str
+    plan: RoutePlan | None = None
+    applied: Applied = NOTHING_APPLIED
+    seen_at: float = 0.0
+    trips: tuple[Trip, ...] = ()
+    pinned: str | None = None
+    is_gone: bool = False
+
+
+@dataclass
+class World:
+    """The world's state; every public method is one thing that may happen in it."""
+
+    choose: Chooser
+    spec: Spec
+    now: float = 1_000_000.0
+    stored: Status = field(default_factory=Status)
+    published: RoutePlan | None = None
+    running: frozenset[str] = frozenset()
+    ready: set[str] = field(default_factory=set)
+    looping: set[str] = field(default_factory=set)
+    routers: dict[str, Router] = field(default_factory=lambda: {"r0": Router("r0")})
+    evidence: dict[str, tuple[Verdict, Lack, bool]] = field(default_factory=dict)
+    pairs: int = 0
+    epoch: int = 1
+    actions: list[Action] = field(default_factory=list)
+    answered: dict[str, bool] = field(default_factory=dict)
+    serial: int = 0
+    seen: Counter[str] = field(default_factory=Counter)
+
+    # --- what may happen ------------------------------------------------------------------------------------------
+
+    def time_passes(self) -> None:
+        """A tick, a few, or a jump of the clock, also backwards."""
+        self.now += self.choose.pick((0.2,) + (1.0,) * 12 + (3.0, 3.0, 60.0, 7200.0, -30.0))
+        for router in self.routers.values():
+            if not router.is_gone:
+                router.seen_at = self.now
+
+    def workload_changes(self) -> None:
+        """A version becomes ready, loses its endpoints, starts or stops crash-looping."""
+        identity = self.choose.pick([v.identity for v in self.spec.versions])
+        match self.choose.pick(("ready",) * 12 + ("unready", "loops", "recovers", "recovers")):
+            case "ready" if identity in self.running:
+                self.ready.add(identity)
+            case "unready":
+                self.ready.discard(identity)
+            case "loops" if identity in self.running:
+                self.looping.add(identity)
+                self.ready.discard(identity)
+            case _:
+                self.looping.discard(identity)
+
+    def router_applies(self) -> None:
+        """One router takes the published plan, whole, if it is not older than its own."""
+        router = self.routers[self.choose.pick(sorted(self.routers))]
+        plan = self.published
+        if plan is None or router.is_gone or (plan.epoch, plan.generation) < router.applied[:2]:
+            return
+        router.plan, router.applied, router.seen_at = plan, plan.triple, self.now
+
+    def routers_come_and_go(self) -> None:
+        """A router joins, falls silent, comes back, trips its guard, or is pinned."""
+        router = self.routers[self.choose.pick(sorted(self.routers))]
+        match self.choose.pick(("join", "silent", "trip", "pin") + ("back", "unpin") * 8):
+            case "join" if len(self.routers) < 3:
+                self.routers[f"r{len(self.routers)}"] = Router(f"r{len(self.routers)}", seen_at=self.now)
+            case "silent":
+                router.is_gone = True
+            case "trip" if self.stored.candidate is not None:
+                candidate = self.stored.candidate
+                router.trips = (
+                    *router.trips,
+                    Trip(candidate.identity, candidate.attempt, "20 of 20 failed"),
+                )[-4:]
+                self.seen["fault: guard trips"] += 1
+            case "pin":
+                router.pinned = self.choose.pick(NAMES)
+            case "unpin":
+                router.pinned = None
+            case _:
+                router.is_gone = False
+
+    def evidence_changes(self) -> None:
+        """A check gets another verdict, loses its data, or finds the candidate worse than stable."""
+        name = self.choose.pick([check.name for check in CHECKS])
+        self.evidence[name] = self.choose.pick(
+            (
+                *((Verdict.PASS, Lack.NONE, False),) * 20,
+                (Verdict.FAIL, Lack.NONE, False),
+                (Verdict.INCONCLUSIVE, Lack.UNDECIDED, False),
+                (Verdict.INCONCLUSIVE, Lack.UNDECIDED, True),
+                (Verdict.INCONCLUSIVE, Lack.NO_DATA, False),
+            )
+        )
+        self.pairs = self.choose.pick((0, 5, 20))
+
+    def person_acts(self) -> None:
+        """Somebody asks for something, for the right version or another."""
+        self.serial += 1
+        verb = self.choose.pick(tuple(Verb))
+        self.actions.append(
+            Action(f"a{self.serial}", verb, self.choose.pick(NAMES), "ann", "because", self.now)
+        )
+
+    def spec_is_edited(self) -> None:
+        """Another target, other stages, another content of a version that is not stable, or paused."""
+        spec = self.spec
+        match self.choose.pick(
+            ("target",) * 4
+            + ("content",) * 4
+            + ("stages", "policy", "pause", "unpause", "unpause", "unpause")
+        ):
+            case "target":
+                spec = replace(spec, target=self.choose.pick(NAMES))
+            case "stages":
+                spec = replace(spec, stages=self.choose.pick(STRATEGIES))
+            case "content":
+                spec = self._redefined(spec, self.choose.pick(NAMES))
+            case "policy":
+                onward = self.choose.pick(tuple(OnInconclusive))
+                policy = DecisionPolicy(
+                    on_inconclusive=onward, on_no_data=onward, no_data_timeout_s=20.0, max_duration_s=300.0
+                )
+                spec = replace(spec, policy=policy)
+            case other:
+                spec = replace(spec, paused=other == "pause")
+        self.spec = replace(spec, generation=spec.generation + 1)
+
+    def controller_reconciles(self) -> None:
+        """One reconcile, which may die before its record is written, or before what was recorded is applied."""
+        before = self.stored
+        decision = self._decide(before)
+        broken = violations(self.spec, before, decision, self._observed())
+        assert not broken, broken
+        crash = self.choose.pick(
+            (None,) * 30 + ("before the record", "before publishing", "before workloads")
+        )
+        if crash:
+            self.seen[f"fault: dies {crash}"] += 1
+            self.epoch += 1
+        if crash == "before the record":
+            return
+        self._record(before, decision)
+        if crash == "before publishing":
+            return
+        self.published = decision.plan
+        if crash == "before workloads":
+            return
+        self.running = decision.running
+        self.ready &= set(self.running)
+
+    # --- a kind world, for liveness -------------------------------------------------------------------------------
+
+    def turn_kind(self) -> None:
+        """From now on nothing goes wrong: routers live, everything passes, nobody interferes."""
+        self.evidence = {check.name: (Verdict.PASS, Lack.NONE, False) for check in CHECKS}
+        self.pairs, self.actions, self.looping = 1000, [], set()
+        self.spec = replace(self.spec, paused=False, policy=DecisionPolicy())
+        for router in self.routers.values():
+            router.is_gone, router.pinned, router.trips = False, None, ()
+
+    def kind_second(self) -> None:
+        """One second in which everybody does their part; a pause that waits for a person is resumed."""
+        self.now += 1.0
+        candidate = self.stored.candidate
+        if candidate is not None and self.stored.phase is Phase.PAUSED:
+            self.serial += 1
+            self.actions.append(Action(f"a{self.serial}", Verb.RESUME, candidate.name, "ann", "", self.now))
+        decision = self._decide(self.stored)
+        self._record(self.stored, decision)
+        self.published, self.running = decision.plan, decision.running
+        self.ready = set(self.running)
+        for router in self.routers.values():
+            router.seen_at = self.now
+            if self.published is not None:
+                router.plan, router.applied = self.published, self.published.triple
+        self.check()
+
+    # --- what must hold -------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """The invariants on what routers run."""
+        candidate = self.stored.candidate
+        for router in self.routers.values():
+            if router.plan is None:
+                continue
+            assert not faults(router.plan), faults(router.plan)
+            weights = router.plan.weights()
+            assert sum(weights.values()) == steps.FULL
+            self._check_capacity(router, weights)
+        if candidate is not None:
+            allowed = steps.at(steps.steps_of(self.spec, candidate.track), candidate.step).weight
+            if steps.digest(steps.steps_of(self.spec, candidate.track)) == candidate.steps_digest:
+                assert slots.weight_of(self.stored.slots, candidate.name) <= allowed
+
+    def _check_capacity(self, router: Router, weights: dict[str, int]) -> None:
+        """I7: what an acknowledged plan sends traffic to is kept running, unless a person or a crash took it away."""
+        if router.plan is None or router.is_gone or self.published is None:
+            return
+        if router.applied != self.published.triple:
+            return
+        for version in router.plan.versions:
+            if weights[version.name]:
+                assert version.identity in self._must_run(), (version.name, self.stored.phase)
+
+    def _must_run(self) -> set[str]:
+        status = self.stored
+        refs = [status.stable, status.candidate, *status.retiring]
+        return {ref.identity for ref in refs if ref is not None}
+
+    # --- how ------------------------------------------------------------------------------------------------------
+
+    def _decide(self, status: Status) -> Decision:
+        names = checks_needed(self.spec, status)
+        results = tuple(self._result(check) for check in self.spec.checks if check.name in names)
+        for result in results:
+            self.seen[f"evidence: {result.verdict} {result.lack}".strip()] += 1
+        return decide(self.spec, status, self._observed(), results, self.now)
+
+    def _result(self, check: Check) -> CheckResult:
+        verdict, lack, holding = self.evidence.get(check.name, (Verdict.INCONCLUSIVE, Lack.NO_DATA, False))
+        return CheckResult(
+            check.name,
+            verdict,
+            lack,
+            f"{verdict}",
+            is_fresh=lack is not Lack.NO_DATA,
+            is_holding=holding,
+            required=check.required,
+        )
+
+    def _observed(self) -> Observed:
+        versions = {
+            version.identity: VersionObserved(
+                endpoints=(Endpoint("127.0.0.1", 8000 + index),) if version.identity in self.ready else (),
+                is_running=version.identity in self.running,
+                is_crash_looping=version.identity in self.looping,
+                message="as the world has it",
+            )
+            for index, version in enumerate(self.spec.versions)
+        }
+        routers = tuple(
+            RouterObserved(r.id, r.applied, r.seen_at, "", r.trips, r.pinned) for r in self.routers.values()
+        )
+        return Observed(self.epoch, versions, routers, tuple(self.actions), self.pairs)
+
+    def _record(self, before: Status, decision: Decision) -> None:
+        after = decision.status
+        self._check_latched(before, after)
+        self.stored = after
+        for result in decision.actions:
+            assert result.id not in self.answered, "an action was handled twice"
+            self.answered[result.id] = result.is_accepted
+            self.seen[f"action: {'accepted' if result.is_accepted else 'refused'}"] += 1
+        self.actions = [action for action in self.actions if action.id not in self.answered]
+        self.seen[f"phase: {after.phase}"] += 1
+        for record in decision.records:
+            self.seen[f"record: {record.reason}"] += 1
+        for event in decision.events:
+            self.seen[f"event: {event.reason}"] += 1
+        if after.candidate is not None:
+            step = steps.at(steps.steps_of(self.spec, after.candidate.track), after.candidate.step)
+            self.seen[f"step: {step.kind} {step.gate}"] += 1
+            self.seen[f"track: {after.candidate.track}"] += 1
+        for failed in after.failed:
+            if failed not in before.failed and failed.is_latched:
+                self.seen[f"failed: {failed.cause}"] += 1
+        if after.phase is Phase.ROLLED_BACK:
+            assert after.candidate is None
+
+    def _check_latched(self, before: Status, after: Status) -> None:
+        """I3: a version that failed is never on trial again, and never stable again, without a retry."""
+        failed = {f.identity for f in before.failed if f.is_latched} & {
+            f.identity for f in after.failed if f.is_latched
+        }
+        if after.candidate is not None and after.candidate.identity in failed:
+            assert after.candidate.failed is not None
+        if after.stable is not None and before.stable != after.stable:
+            assert after.stable.identity not in failed
+
+    def _redefined(self, spec: Spec, name: str) -> Spec:
+        status = self.stored
+        used = [status.stable, status.previous, *status.retiring]
+        if any(ref is not None and ref.name == name for ref in used):
+            return spec
+        self.serial += 1
+        versions = tuple(
+            replace(version, identity=f"{name}-{self.serial}") if version.name == name else version
+            for version in spec.versions
+        )
+        return replace(spec, versions=versions)
+
+
+def first_spec() -> Spec:
+    """Three versions, v1 the first stable, all strategies to be tried."""
+    return Spec(
+        key="default/fraud",
+        generation=1,
+        target="v1",
+        versions=tuple(VersionSpec(name, f"{name}-0") for name in NAMES),
+        stages=STRATEGIES[1],
+        initial_stable="v1",
+        checks=CHECKS,
+        capacity=Capacity(drain_s=3.0, keep_stable_warm_s=20.0, progress_deadline_s=60.0),
+    )

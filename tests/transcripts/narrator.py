@@ -1,0 +1,244 @@
+"""Runs a transcript: reads the left column as input, decides, and writes both columns anew.
+
+A line's left column is one thing that happens (see `Narrator` for the words); the right column is what was decided
+after it. `wait 10s` lets time pass a second at a time. A transcript is right when rewriting changes nothing; run
+the tests with UPDATE_TRANSCRIPTS=1 to write the new text, and review the diff like any other change of behaviour.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric, Verdict
+from controller.core.invariants import violations
+from controller.core.machine import checks_needed, decide
+from controller.core.spec import (
+    CanaryStage,
+    Capacity,
+    FlipStage,
+    FullStage,
+    PauseStage,
+    ShadowStage,
+    Spec,
+    Stage,
+    VersionSpec,
+)
+from controller.core.status import (
+    Action,
+    Observed,
+    Reason,
+    RouterObserved,
+    Status,
+    Trip,
+    Verb,
+    VersionObserved,
+)
+from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint
+
+LEFT = 50
+
+SAID = {
+    "Pass": (Verdict.PASS, Lack.NONE, False),
+    "Fail": (Verdict.FAIL, Lack.NONE, False),
+    "undecided": (Verdict.INCONCLUSIVE, Lack.UNDECIDED, False),
+    "holds": (Verdict.INCONCLUSIVE, Lack.UNDECIDED, True),
+    "nothing": (Verdict.INCONCLUSIVE, Lack.NO_DATA, False),
+}
+
+
+def stage(words: str) -> Stage:
+    """`shadow 5s 100 pairs`, `canary 5% 50% every 10s`, `pause`, `pause 5s`, `flip bake 10s`, `full bake 5s`."""
+    kind, *rest = words.split()
+    seconds = [float(word[:-1]) for word in rest if re.fullmatch(r"\d+s", word)]
+    match kind:
+        case "shadow":
+            pairs = int(rest[rest.index("pairs") - 1]) if "pairs" in rest else 0
+            return ShadowStage(1_000_000, seconds[0], pairs, ("agree",))
+        case "canary":
+            weights = tuple(int(float(word[:-1]) * 100) for word in rest if word.endswith("%"))
+            return CanaryStage(weights, seconds[0], ("errors",))
+        case "pause":
+            return PauseStage(seconds[0] if seconds else None)
+        case "flip":
+            before = ("agree",) if "preview" in rest else ()
+            return FlipStage(1_000_000 if before else 0, before, seconds[0] if seconds else 0.0, ("slo",))
+        case _:
+            return FullStage(seconds[0] if seconds else 0.0, ("slo",) if seconds else ())
+
+
+@dataclass
+class Narrator:
+    """The world of one transcript."""
+
+    now: float = 1000.0
+    epoch: int = 1
+    status: Status = field(default_factory=Status)
+    spec: Spec = field(
+        default_factory=lambda: Spec(
+            key="default/fraud",
+            generation=1,
+            target="v1",
+            versions=tuple(VersionSpec(f"v{n}", f"id-v{n}") for n in range(1, 5)),
+            initial_stable="v1",
+            checks=(
+                Check("errors", Metric.ERRORS, AtMost(0.01)),
+                Check("slo", Metric.ERRORS, AtMost(0.02)),
+                Check("agree", Metric.DISAGREEMENT, AtMost(0.01)),
+            ),
+            capacity=Capacity(drain_s=5.0, keep_stable_warm_s=3600.0, progress_deadline_s=30.0),
+        )
+    )
+    versions: dict[str, VersionObserved] = field(default_factory=dict)
+    routers: dict[str, RouterObserved] = field(default_factory=lambda: {"r1": RouterObserved("r1")})
+    silent: set[str] = field(default_factory=set)
+    results: dict[str, str] = field(default_factory=dict)
+    pairs: int = 0
+    actions: list[Action] = field(default_factory=list)
+    serial: int = 0
+    restarts_always: bool = False
+
+    def tell(self, line: str) -> list[str]:
+        """Do what the line says and decide; what is worth telling of the decision, a line each."""
+        waited = re.fullmatch(r"wait (\d+)s", line)
+        if waited:
+            told: list[str] = []
+            for _ in range(int(waited[1])):
+                self.now += 1.0
+                told += self._decide()
+            return told
+        for pattern, handle in self._words():
+            found = re.fullmatch(pattern, line)
+            if found:
+                handle(*found.groups(default=""))
+                return self._decide()
+        raise AssertionError(f"the narrator does not know the words of {line!r}")
+
+    def _words(self) -> Iterable[tuple[str, Callable[..., None]]]:
+        return (
+            (r"stages: (.+)", self._stages),
+            (r"target (v\d)", lambda name: self._edit(target=name)),
+            (r"spec paused", lambda: self._edit(paused=True)),
+            (r"spec not paused", lambda: self._edit(paused=False)),
+            (r"drain (\d+)s, warm (\d+)s", self._capacity),
+            (r"(v\d) ready", self._ready),
+            (r"(v\d) not ready", lambda name: self._seen(name, VersionObserved(message="its probe fails"))),
+            (r"(v\d) crashes", self._crashes),
+            (r"(r\d) runs the plan", self._applies),
+            (r"routers run the plan", lambda: [self._applies(name) for name in self.routers]),
+            (r"(r\d) joins", self._joins),
+            (r"(r\d) falls silent", self.silent.add),
+            (r"(r\d) is back", self.silent.discard),
+            (r"(r\d) trips its guard", self._trips),
+            (r"(r\d) is pinned to (v\d)", lambda name, version: self._router(name, pinned=version)),
+            (r"(r\d) is unpinned", lambda name: self._router(name, pinned=None)),
+            (r"(errors|slo|agree) says? (Pass|Fail|undecided|holds|nothing)", self.results.__setitem__),
+            (r"(\d+) pairs compared", lambda count: setattr(self, "pairs", int(count))),
+            (r"(ann|bob): ([a-z-]+) (v\d)(?:, (.+))?", self._acts),
+            (r"the controller restarts", self._restarts),
+        )
+
+    def _stages(self, text: str) -> None:
+        self._edit(stages=tuple(stage(words.strip()) for words in text.split(",")))
+
+    def _edit(self, **changes: object) -> None:
+        self.spec = replace(self.spec, generation=self.spec.generation + 1, **changes)  # type: ignore[arg-type]
+
+    def _capacity(self, drain: str, warm: str) -> None:
+        capacity = replace(self.spec.capacity, drain_s=float(drain), keep_stable_warm_s=float(warm))
+        self._edit(capacity=capacity)
+
+    def _seen(self, name: str, seen: VersionObserved) -> None:
+        self.versions[f"id-{name}"] = seen
+
+    def _ready(self, name: str) -> None:
+        self._seen(name, VersionObserved((Endpoint("127.0.0.1", 8000 + int(name[1:])),), is_running=True))
+
+    def _crashes(self, name: str) -> None:
+        self._seen(name, VersionObserved(is_crash_looping=True, message="exited with status 3 three times"))
+
+    def _router(self, name: str, **changes: object) -> None:
+        self.routers[name] = replace(self.routers[name], **changes)  # type: ignore[arg-type]
+
+    def _applies(self, name: str) -> None:
+        status = self.status
+        self._router(name, applied=Applied(status.epoch, status.generation, status.endpoints_revision))
+
+    def _joins(self, name: str) -> None:
+        self.routers[name] = RouterObserved(name, NOTHING_APPLIED)
+
+    def _trips(self, name: str) -> None:
+        candidate = self.status.candidate
+        assert candidate is not None
+        trip = Trip(candidate.identity, candidate.attempt, f"{candidate.name} failed 20 of 31 requests")
+        self._router(name, trips=(trip,))
+
+    def _acts(self, actor: str, verb: str, version: str, reason: str) -> None:
+        self.serial += 1
+        self.actions.append(Action(f"a{self.serial}", Verb(verb), version, actor, reason, self.now))
+
+    def _restarts(self) -> None:
+        self.epoch += 1
+        self.status = restarted(self.status)
+
+    def _decide(self) -> list[str]:
+        if self.restarts_always:
+            self.status = restarted(self.status)
+        before = self.status
+        names = checks_needed(self.spec, before)
+        results = tuple(self._result(check) for check in self.spec.checks if check.name in names)
+        routers = tuple(
+            replace(router, seen_at=0.0 if router.id in self.silent else self.now)
+            for router in self.routers.values()
+        )
+        observed = Observed(self.epoch, self.versions, routers, tuple(self.actions), self.pairs)
+        decision = decide(self.spec, before, observed, results, self.now)
+        assert not violations(self.spec, before, decision, observed)
+        answered = {answer.id for answer in decision.actions}
+        self.actions = [action for action in self.actions if action.id not in answered]
+        self.status = decision.status
+        told = [
+            f"{event.reason}: {event.message}"
+            for event in decision.events
+            if event.reason is not Reason.STALLED
+        ]
+        told += [f"answer: {answer.message}" for answer in decision.actions if answer.is_accepted]
+        if decision.status.phase != before.phase or _steady(decision.status.message) != _steady(
+            before.message
+        ):
+            told.append(f"[{decision.status.phase}] {decision.status.message}")
+        return told
+
+    def _result(self, check: Check) -> CheckResult:
+        word = self.results.get(check.name, "nothing")
+        verdict, lack, holding = SAID[word]
+        fresh = lack is not Lack.NO_DATA
+        return CheckResult(check.name, verdict, lack, f"it says {word}", is_fresh=fresh, is_holding=holding)
+
+
+def restarted(status: Status) -> Status:
+    """The status as a controller finds it after a restart: only what was stored."""
+    return msgspec.json.decode(msgspec.json.encode(status), type=Status)
+
+
+def _steady(message: str) -> str:
+    """The message without its counting-down numbers, so that only what changed is told."""
+    return re.sub(r"\d+ s more", "s more", message)
+
+
+def rewrite(text: str, narrator: Narrator | None = None) -> str:
+    """The transcript with its right column as decided now."""
+    narrator = narrator or Narrator()
+    lines: list[str] = []
+    for line in text.splitlines():
+        left = line.split("│")[0].strip()
+        if line.startswith("#") or not line.strip():
+            lines.append(line)
+            continue
+        if not left:
+            continue
+        told = narrator.tell(left) or [""]
+        lines.append(f"{left:<{LEFT}} │ {told[0]}".rstrip())
+        lines += [f"{'':<{LEFT}} │ {more}" for more in told[1:]]
+    return "\n".join(lines) + "\n"
