@@ -1,0 +1,584 @@
+"""One request and its answer: picks a version once, finds a connection, streams both ways, and counts how it ended."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from random import getrandbits
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from headgate.histogram import bucket_of
+from headgate.wire.plan import SLOTS, Limits
+from router.core import counters as c
+from router.core.pick import hash_of, is_in_first_half, is_sampled, sample_bits
+from router.proxy.answers import error_answer
+from router.proxy.capture import Capture
+from router.proxy.framing import CHUNKED, Answer, Request
+from router.proxy.pool import Address, choose, connect, least_bad
+from router.proxy.routing import Live, Routing
+from router.proxy.upstream import Upstream
+
+if TYPE_CHECKING:
+    from router.proxy.client import Client
+    from router.proxy.worker import Worker
+
+REPLAY_BYTES_MAX: Final = 65_536
+"""A request that is complete and no longer than this can be sent again, if the model cannot have seen it."""
+
+_CONNECT_TRIES_MAX: Final = 3
+_STALE_TRIES_MAX: Final = 3
+_NO_ANSWER: Final = (c.NO_CONNECTION, c.BROKEN, c.TIMEOUT)
+
+
+class Exchange:
+    """A request on its way. `kind` is the group of counters it belongs to: PICKED, SELECTED or OTHER."""
+
+    __slots__ = (
+        *(
+            "_address",
+            "_at",
+            "_capture",
+            "_chunks_answer",
+            "_held",
+            "_held_bytes",
+            "_is_counted",
+            "_is_first_half",
+        ),
+        *(
+            "_is_over",
+            "_is_request_done",
+            "_latest",
+            "_picked",
+            "_serving",
+            "_stale_tries",
+            "_status",
+            "_tried",
+        ),
+        *(
+            "_answer",
+            "_answer_bytes",
+            "_is_request_paused",
+            "_keep_alive",
+            "_request_bytes",
+            "_request_id",
+            "_routing",
+        ),
+        *("_upstream", "_worker", "client", "is_head", "kind", "limits", "request", "started"),
+    )
+
+    def __init__(
+        self, worker: "Worker", client: "Client", request: Request, routing: Routing, started: float
+    ) -> None:
+        self._worker = worker
+        self.client = client
+        self.request = request
+        self.started = started
+        self.limits: Limits = routing.limits
+        self.is_head = request.method == b"HEAD"
+        self.kind = c.PICKED
+        self._routing = routing
+        self._address: Address | None = None
+        self._upstream: Upstream | None = None
+        self._answer: Answer | None = None
+        self._capture: Capture | None = None
+        self._held: list[bytes] | None = []
+        self._held_bytes = 0
+        self._tried: tuple[Address, ...] = ()
+        self._stale_tries = 0
+        self._is_over = self._is_request_done = self._is_request_paused = self._chunks_answer = False
+        self._is_counted = False
+        self._keep_alive = request.keep_alive
+        self._latest = worker.now
+        self._status = 0
+        self._request_bytes = self._answer_bytes = 0
+        self._request_id = worker.request_id(request.headers.get(b"x-request-id"))
+        self._pick()
+
+    # -- the request -------------------------------------------------------------------------------------------
+
+    def begin(self, piece: bytes, *, is_last: bool) -> None:
+        """Send the request's head and what there is of its body to an endpoint."""
+        self._worker.active.add(self)
+        self._serving.counted.in_flight += 1
+        self._hold(piece, is_last=is_last)
+        self._seek()
+
+    def on_request(self, piece: bytes, *, is_last: bool) -> None:
+        """More of the request's body."""
+        self._latest = self._worker.now
+        upstream = self._upstream
+        if upstream is None:
+            self._hold(piece, is_last=is_last)
+            if self._held_bytes > REPLAY_BYTES_MAX:
+                self.pause_request()
+            return
+        upstream.write(self._framed(piece, is_last=is_last))
+
+    def pause_request(self) -> None:
+        """The endpoint does not take more of the body now."""
+        self._is_request_paused = True
+        self.client.pause_body()
+
+    def resume_request(self) -> None:
+        """It does again."""
+        self._is_request_paused = False
+        self._latest = self._worker.now
+        self.client.resume_body()
+
+    def _pick(self) -> None:
+        routing, request = self._routing, self.request
+        key = routing.identity_of(request.headers, request.target) if routing.identity_of else None
+        hashed = hash_of(routing.salt, key) if key else getrandbits(64)
+        self._is_first_half = is_in_first_half(hashed)
+        picked = routing.pinned
+        if picked is None and routing.overrides:
+            picked = routing.overrides.get(request.headers.get(routing.override_header, b""))
+            self.kind = c.PICKED if picked is None else c.SELECTED
+        if picked is None:
+            picked = routing.versions[routing.owners[hashed % SLOTS]]
+        if not routing.counts(request.target):
+            self.kind = c.OTHER
+        elif routing.shadows and self.kind == c.PICKED:
+            self._sample(picked)
+        self._picked = self._serving = picked
+
+    def _sample(self, live: Live) -> None:
+        """Begin a copy for each shadow that this request falls to."""
+        rules, bits = [], 0
+        for index, rule in enumerate(self._routing.shadows):
+            if rule.identity == live.counted.identity:
+                continue
+            if rule.sample < 1_000_000:
+                bits = bits or sample_bits(self._routing.salt, self._request_id)
+                if not is_sampled(bits, index, rule.sample):
+                    self._worker.sink.count(live.counted, [rule], c.SAMPLED_OUT)
+                    continue
+            rules.append(rule)
+        if not rules:
+            return
+        bytes_max = self._routing.plan.capture.body_bytes_max
+        if not self._worker.sink.has_room():
+            self._worker.sink.count(live.counted, rules, c.QUEUE_FULL)
+        elif self.request.length > bytes_max:
+            self._worker.sink.count(live.counted, rules, c.BODY_TOO_LARGE)
+        else:
+            self._capture = Capture(self._worker.sink, live.counted, rules, bytes_max)
+
+    def _framed(self, piece: bytes, *, is_last: bool) -> bytes:
+        """A piece of the body as it goes out, in the request's own framing."""
+        self._request_bytes += len(piece)
+        self._is_request_done = is_last
+        if self._capture is not None and piece:
+            self._capture.add_request(piece)
+        if self.request.length != CHUNKED:
+            return piece
+        return chunk(piece, is_last=is_last)
+
+    def _hold(self, piece: bytes, *, is_last: bool) -> None:
+        """Keep a piece until there is a connection, or until the request cannot be sent again any more."""
+        framed = self._framed(piece, is_last=is_last)
+        if self._held is not None and framed:
+            self._held.append(framed)
+            self._held_bytes += len(framed)
+
+    # -- the way there -----------------------------------------------------------------------------------------
+
+    def _seek(self) -> None:
+        """Take a connection to an endpoint of the version, make one, or go to stable."""
+        worker, serving = self._worker, self._serving
+        if len(self._tried) < _CONNECT_TRIES_MAX:
+            maximum = self.limits.connections_per_endpoint_max
+            address = choose(serving.addresses, self._tried, worker.now, maximum)
+            if address is None and serving.is_stable and not self._tried:
+                address = least_bad(serving.addresses, maximum)
+            if address is not None:
+                self._go(address)
+                return
+        if serving.is_stable:
+            self._fail_without_connection()
+        else:
+            self._fall_back()
+
+    def _go(self, address: Address) -> None:
+        address.load += 1
+        self._address = address
+        upstream = None if self._stale_tries else address.take()
+        if upstream is not None:
+            self._send(upstream)
+        else:
+            self._worker.spawn(self._connect(address))
+
+    async def _connect(self, address: Address) -> None:
+        """A new connection, for this exchange or, if it ended meanwhile, for whoever comes next."""
+        try:
+            upstream = await connect(address, self.limits.connect_timeout_ms / 1000, Upstream)
+        except (OSError, TimeoutError, UnicodeError):
+            if not self._is_over:
+                self._retry_elsewhere(address)
+            return
+        if self._is_over:
+            address.put(upstream, self._worker.now)
+        else:
+            self._send(upstream)
+
+    def _retry_elsewhere(self, address: Address) -> None:
+        """No connection: nobody saw the request, so another endpoint may have it."""
+        self._let_go(address)
+        self._blame(address)
+        self._tried = (*self._tried, address)
+        self._count_retry()
+        self._seek()
+
+    def _send(self, upstream: Upstream) -> None:
+        held = self._held or []
+        self._upstream = upstream
+        self._latest = self._worker.now
+        upstream.send(self, self._head(upstream.address) + b"".join(held))
+        if not self._is_request_done or self._held_bytes > REPLAY_BYTES_MAX:
+            self._held = None
+        if self._is_request_paused:
+            self.resume_request()
+
+    def _head(self, address: Address) -> bytes:
+        request = self.request
+        if request.length == CHUNKED:
+            framing = b"Transfer-Encoding: chunked\r\n"
+        elif request.has_length:
+            framing = b"Content-Length: %d\r\n" % request.length
+        else:
+            framing = b""
+        lines = b"\r\n".join(request.kept)
+        return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b%b%bx-request-id: %b\r\n\r\n" % (
+            request.method,
+            self._serving.target_of(request.target),
+            address.authority,
+            lines,
+            b"\r\n" if lines else b"",
+            framing,
+            self.client.forwarded(request.headers),
+            self._request_id,
+        )
+
+    def _fall_back(self) -> None:
+        """The picked version has no usable endpoint: stable answers, and the picked version has failed."""
+        self._count(c.NO_CONNECTION)
+        self._worker.cells[self._picked.counted.start + c.SAVED_BY_STABLE] += 1
+        self._drop_capture(c.LIVE_ERROR)
+        self._serving.counted.in_flight -= 1
+        self._serving = self._routing.stable
+        self._serving.counted.in_flight += 1
+        self.kind = c.OTHER
+        self._is_counted = False
+        self._tried = ()
+        self._seek()
+
+    def _fail_without_connection(self) -> None:
+        name = self._serving.name
+        if not self._serving.addresses:
+            message = f"version {name} has no endpoint"
+            self._fail(c.NO_CONNECTION, HTTPStatus.SERVICE_UNAVAILABLE, "no_endpoint", message)
+        elif not self._tried:
+            message = f"all endpoints of version {name} have as many requests as they may"
+            self._fail(c.NO_CONNECTION, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", message)
+        else:
+            message = f"no endpoint of version {name} accepts a connection"
+            self._fail(c.NO_CONNECTION, HTTPStatus.BAD_GATEWAY, "no_connection", message)
+
+    # -- the answer --------------------------------------------------------------------------------------------
+
+    def on_interim(self, answer: Answer) -> None:
+        """A 1xx answer, passed on to clients that know of them."""
+        self._latest = self._worker.now
+        if self.request.is_1_1:
+            lines = b"".join(line + b"\r\n" for line in answer.kept)
+            self.client.write(b"HTTP/1.1 %d%b\r\n%b\r\n" % (answer.status, answer.reason, lines))
+
+    def on_answer(self, answer: Answer, payload: bytes, *, is_last: bool) -> None:
+        """The answer's head, with what came of its body."""
+        self._latest = self._worker.now
+        self._answer = answer
+        self._status = answer.status
+        self._held = None
+        head = self._answer_head(answer)
+        if self._capture is not None and payload:
+            self._capture.add_answer(payload)
+        self._answer_bytes += len(payload)
+        if self._chunks_answer:
+            payload = chunk(payload, is_last=is_last)
+        self.client.write(head + payload if payload else head)
+        if is_last or answer.length == 0:
+            self._complete()
+
+    def on_payload(self, payload: bytes, *, is_last: bool) -> None:
+        """More of the answer's body."""
+        self._latest = self._worker.now
+        self._answer_bytes += len(payload)
+        if self._capture is not None and payload:
+            self._capture.add_answer(payload)
+        if self._chunks_answer:
+            payload = chunk(payload, is_last=is_last)
+        if payload:
+            self.client.write(payload)
+        if is_last:
+            self._complete()
+
+    def on_lost(self, *, is_unseen: bool) -> None:
+        """The connection ended before the answer did."""
+        address = self._address
+        self._upstream = None
+        if address is None:
+            return
+        self._let_go(address)
+        if (
+            is_unseen
+            and self._answer is None
+            and self._held is not None
+            and self._stale_tries < _STALE_TRIES_MAX
+        ):
+            self._stale_tries += 1
+            self._count_retry()
+            self._seek()
+            return
+        self._blame(address)
+        self._fail(
+            c.BROKEN,
+            HTTPStatus.BAD_GATEWAY,
+            "connection_lost",
+            f"the model server of version {self._serving.name} closed the connection before its answer ended",
+        )
+
+    def on_broken(self, message: str) -> None:
+        """The answer is not valid HTTP."""
+        if self._address is not None:
+            self._blame(self._address)
+        self._fail(c.BROKEN, HTTPStatus.BAD_GATEWAY, "bad_answer", message)
+
+    def pause_answer(self) -> None:
+        """The client does not take more of the answer now."""
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+
+    def resume_answer(self) -> None:
+        """It does again."""
+        self._latest = self._worker.now
+        if self._upstream is not None:
+            self._upstream.resume_reading()
+
+    def _answer_head(self, answer: Answer) -> bytes:
+        request = self.request
+        framing = b""
+        if answer.stated is not None:
+            framing = b"Content-Length: %d\r\n" % answer.stated
+        elif answer.length < 0:
+            if request.is_1_1:
+                self._chunks_answer = True
+                framing = b"Transfer-Encoding: chunked\r\n"
+            else:
+                self._keep_alive = False
+        if self._worker.is_draining or self.client.is_half_closed or not self._is_request_done:
+            self._keep_alive = False
+        if not self._keep_alive:
+            connection = b"Connection: close\r\n"
+        else:
+            connection = b"" if request.is_1_1 else b"Connection: keep-alive\r\n"
+        lines = b"\r\n".join(answer.kept)
+        return b"HTTP/1.1 %d%b\r\n%b%b%b%b%bx-request-id: %b\r\n\r\n" % (
+            answer.status,
+            answer.reason,
+            lines,
+            b"\r\n" if lines else b"",
+            framing,
+            connection,
+            self._serving.answer_line,
+            self._request_id,
+        )
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def on_client_lost(self) -> None:
+        """The client is gone; so is its request."""
+        self._drop_capture(c.CLIENT_CANCELLED)
+        self._count(self._status_cell() if self._status >= 500 else c.CLIENT_CLOSED)
+        self._end(is_reusable=False)
+
+    def sweep(self, now: float) -> None:
+        """End what took longer than the plan allows. The clock is monotonic, in seconds."""
+        limits = self.limits
+        idle_ms = (now - self._latest) * 1000
+        if self._answer is not None:
+            if idle_ms > limits.body_idle_timeout_ms or self._age_ms(now) > limits.request_timeout_ms:
+                self._cut_answer()
+        elif not self._is_request_done and self._upstream is not None and not self._is_request_paused:
+            if idle_ms > limits.body_idle_timeout_ms or self._age_ms(now) > limits.request_timeout_ms:
+                self._give_up_on_client()
+        elif self._upstream is not None and idle_ms > limits.first_byte_timeout_ms:
+            self._time_out(
+                "first_byte_timeout", f"did not begin its answer within {limits.first_byte_timeout_ms} ms"
+            )
+        elif self._age_ms(now) > limits.request_timeout_ms:
+            self._time_out("request_timeout", f"did not answer within {limits.request_timeout_ms} ms")
+
+    def age(self, now: float) -> float:
+        """Seconds since the request began, if it will count for the version it was picked for; else -1."""
+        return now - self.started if self.kind == c.PICKED and not self._is_counted else -1.0
+
+    @property
+    def picked(self) -> Live:
+        """The version that the split, an override or a pin chose."""
+        return self._picked
+
+    def cut(self) -> None:
+        """The worker ends and will not wait for this one."""
+        self._drop_capture(c.CLIENT_CANCELLED)
+        self._end(is_reusable=False)
+        self.client.abort()
+
+    def _age_ms(self, now: float) -> float:
+        return (now - self.started) * 1000
+
+    def _time_out(self, cause: str, what: str) -> None:
+        if self._address is not None and self._upstream is not None:
+            self._blame(self._address)
+        message = f"the model server of version {self._serving.name} {what}"
+        self._fail(c.TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT, cause, message)
+
+    def _cut_answer(self) -> None:
+        """The answer stands still, or takes too long: whose fault it is decides what is counted."""
+        if self.client.is_writing_paused:
+            self.client.abort()
+            return
+        if self._address is not None:
+            self._blame(self._address)
+        self._fail(c.TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT, "body_idle_timeout", "the answer stopped half-way")
+
+    def _give_up_on_client(self) -> None:
+        self._drop_capture(c.CLIENT_CANCELLED)
+        self._count(c.CLIENT_CLOSED)
+        self._refuse(
+            HTTPStatus.REQUEST_TIMEOUT, "request_body_timeout", "the request's body did not come in time"
+        )
+
+    def on_bad_request(self, status: HTTPStatus, cause: str, message: str) -> None:
+        """The rest of the request's body is no valid HTTP."""
+        self._drop_capture(c.CLIENT_CANCELLED)
+        self._count(c.CLIENT_CLOSED)
+        self._refuse(status, cause, message)
+
+    def _complete(self) -> None:
+        """The answer's end reached the client's connection."""
+        seconds = monotonic() - self.started
+        if self._address is not None:
+            self._address.answered()
+        self._count(self._status_cell(), seconds)
+        if self._capture is not None:
+            self._hand_over(seconds)
+        keep_alive = self._keep_alive and self._is_request_done
+        self._end(is_reusable=self._is_request_done)
+        self.client.done(keep_alive=keep_alive)
+
+    def _hand_over(self, seconds: float) -> None:
+        capture, answer = self._capture, self._answer
+        if capture is None or answer is None:
+            return
+        self._capture = None
+        capture.finish(
+            generation=self._routing.plan.generation,
+            live=self._serving.name,
+            request_id=self._request_id,
+            at=self._worker.wall(self.started),
+            method=self.request.method,
+            target=self.request.target,
+            request_head=b"\r\n".join(self.request.kept),
+            status=self._status,
+            latency_s=seconds,
+            answer_head=b"\r\n".join(answer.kept),
+        )
+
+    def _fail(self, cell: int, status: HTTPStatus, cause: str, message: str) -> None:
+        """The version failed: count it, and tell the client as far as that is still possible."""
+        self._drop_capture(c.LIVE_ERROR)
+        self._count(cell)
+        self._refuse(status, cause, message)
+
+    def _refuse(self, status: HTTPStatus, cause: str, message: str) -> None:
+        """Answer with an error of ours, or cut an answer that has begun, so that nobody takes it for whole."""
+        if self._answer is not None:
+            self._end(is_reusable=False)
+            self.client.abort()
+            return
+        is_done = self._is_request_done
+        keep_alive = self.request.keep_alive and is_done and not self._worker.is_draining
+        if self.client.is_half_closed:
+            keep_alive = False
+        lines = self._serving.answer_line + b"x-request-id: %b\r\n" % self._request_id
+        self._end(is_reusable=False)
+        self.client.write(
+            error_answer(status, cause, message, keep_alive=keep_alive, is_head=self.is_head, lines=lines)
+        )
+        self.client.done(keep_alive=keep_alive)
+
+    def _end(self, *, is_reusable: bool) -> None:
+        """Let go of everything; nothing of this exchange happens after it."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._worker.active.discard(self)
+        counted = self._serving.counted
+        counted.in_flight -= 1
+        cells = self._worker.cells
+        cells[counted.start + c.BYTES_IN] += self._request_bytes
+        cells[counted.start + c.BYTES_OUT] += self._answer_bytes
+        upstream, self._upstream = self._upstream, None
+        if self._address is not None:
+            self._let_go(self._address)
+        if upstream is not None:
+            if is_reusable:
+                upstream.release(self._worker.now, is_request_complete=True)
+            else:
+                upstream.close()
+
+    def _let_go(self, address: Address) -> None:
+        address.load -= 1
+        self._address = None
+
+    def _blame(self, address: Address) -> None:
+        if address.failed(self._worker.now):
+            self._worker.cells[self._serving.counted.start + c.EJECTIONS] += 1
+
+    def _count_retry(self) -> None:
+        self._worker.cells[self._serving.counted.start + c.RETRIES] += 1
+
+    def _drop_capture(self, reason: int) -> None:
+        if self._capture is not None:
+            self._capture.drop(reason)
+            self._capture = None
+
+    def _status_cell(self) -> int:
+        return c.STATUS_2XX + max(self._status // 100, 2) - 2 if self._status < 600 else c.STATUS_5XX
+
+    def _count(self, cell: int, seconds: float | None = None) -> None:
+        """How it ended, once; `seconds` if it was answered."""
+        if self._is_counted:
+            return
+        self._is_counted = True
+        cells, start = self._worker.cells, self._picked.counted.start
+        if self.kind == c.OTHER:
+            cells[self._serving.counted.start + c.OTHER] += 1
+            return
+        groups: Sequence[int] = (self.kind,)
+        if self.kind == c.PICKED and self._is_first_half:
+            groups = (c.PICKED, c.HALF)
+        has_failed = cell == c.STATUS_5XX or cell in _NO_ANSWER
+        for group in groups:
+            first = start + group
+            cells[first + c.REQUESTS] += 1
+            cells[first + cell] += 1
+            if has_failed:
+                cells[first + c.FAILED] += 1
+            if seconds is not None:
+                cells[first + c.LATENCY + bucket_of(seconds)] += 1
+
+
+def chunk(payload: bytes, *, is_last: bool) -> bytes:
+    """The payload as one chunk (nothing for none), and the last chunk after it if the body ends."""
+    framed = b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""
+    return framed + b"0\r\n\r\n" if is_last else framed

@@ -1,0 +1,344 @@
+"""Where an HTTP/1.1 message begins and ends, strictly, so that no next hop can see another message than we did.
+
+Pure: bytes in, values out. A head is checked whole against the grammar of RFC 9112 with one regular expression (at
+the speed of C), then read line by line. What is lenient elsewhere is refused here: bare CR or LF, NUL, whitespace
+around a field name, folded lines, several or odd lengths, a length beside chunked, any coding but a final chunked.
+Why not llhttp: it accepts some of these, hides where a head ends, and with the raw check beside it costs the same;
+the tests hold it beside this file instead (whatever is accepted here, llhttp reads as the same message).
+"""
+
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+HEAD_END: Final = b"\r\n\r\n"
+CHUNKED: Final = -1
+"""The length of a body that comes in chunks."""
+UNTIL_CLOSE: Final = -2
+"""The length of an answer's body that ends with its connection."""
+
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_FIELDS: Final = rb"((?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
+_REQUEST: Final = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([!-~]++) HTTP/1\.([01])\r\n" + _FIELDS)
+_ANSWER: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})( [\t\x20-\x7e\x80-\xff]*+)?\r\n" + _FIELDS)
+_FIELD_LINES: Final = re.compile(_FIELDS)
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]{0,5})?")
+_ABSOLUTE: Final = re.compile(rb"[Hh][Tt][Tt][Pp]([Ss]?)://([^/?#@]+)(/[^#]*|\?[^#]*)?")
+_BARE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\0")
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
+_CHUNK_LINE_BYTES_MAX: Final = 512
+_TRAILER_BYTES_MAX: Final = 8192
+
+HOP_BY_HOP: Final = frozenset(
+    (
+        *(
+            b"connection",
+            b"keep-alive",
+            b"proxy-connection",
+            b"te",
+            b"trailer",
+            b"transfer-encoding",
+            b"upgrade",
+        ),
+        b"content-length",
+    )
+)
+"""Fields of one connection (RFC 9110, 7.6.1), and the length, which we write ourselves."""
+
+_ONCE: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_NOT_PASSED_ON: Final = HOP_BY_HOP | {b"host", b"x-request-id", b"x-forwarded-for"}
+_NOT_PASSED_BACK: Final = HOP_BY_HOP | {b"x-request-id", b"x-headgate-version"}
+
+
+class Refused(Exception):
+    """A message that is not proxied: the status to answer, a cause for machines, a sentence for people."""
+
+    def __init__(self, status: HTTPStatus, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.cause = cause
+        self.message = message
+
+
+def _bad(cause: str, message: str) -> Refused:
+    return Refused(HTTPStatus.BAD_REQUEST, cause, message)
+
+
+@dataclass(slots=True)
+class Request:
+    """A request's head. `headers` has lower-case names, repeated fields joined; `kept` the lines to pass on.
+
+    `length` is the body's in bytes, 0 without one (`has_length` tells an explicit 0), or `CHUNKED`.
+    """
+
+    method: bytes
+    target: bytes
+    is_1_1: bool
+    headers: dict[bytes, bytes]
+    kept: list[bytes]
+    length: int
+    has_length: bool
+    keep_alive: bool
+    upgrade: bytes | None
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer's head. `length` is the body's in bytes, `CHUNKED` or `UNTIL_CLOSE`; None where the status has none.
+
+    `stated` is the Content-Length that it names, also where no body follows (HEAD, 304).
+    """
+
+    status: int
+    reason: bytes
+    kept: list[bytes]
+    length: int
+    stated: int | None
+    keep_alive: bool
+
+
+def parse_request(head: bytes) -> Request:
+    """The request whose head, empty line included, is exactly `head`. Refused says why it is none."""
+    found = _REQUEST.fullmatch(head)
+    if found is None:
+        raise _explain(head)
+    method, target, minor, block = found.groups()
+    is_1_1 = minor == b"1"
+    headers: dict[bytes, bytes] = {}
+    kept: list[bytes] = []
+    for line in block.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name in headers:
+            _join(headers, name, value.strip(b" \t"))
+        else:
+            headers[name] = value.strip(b" \t")
+        if name not in _NOT_PASSED_ON and not name.startswith(b"x-headgate-"):
+            kept.append(line)
+    target = _checked_target(method, target, headers, is_1_1)
+    keep_alive, upgrade = is_1_1, None
+    options = headers.get(b"connection")
+    if options is not None:
+        keep_alive, named = _connection(options, is_1_1)
+        kept = _without(kept, named)
+        if b"upgrade" in named:
+            upgrade = headers.get(b"upgrade")
+    length = _request_length(headers, is_1_1)
+    has_length = b"content-length" in headers
+    return Request(method, target, is_1_1, headers, kept, length, has_length, keep_alive, upgrade)
+
+
+def parse_answer(head: bytes, *, to_head: bool) -> Answer:
+    """The answer whose head is exactly `head`; `to_head` if a HEAD request is answered. Refused if it is none."""
+    found = _ANSWER.fullmatch(head)
+    if found is None:
+        raise _bad("bad_answer", "the model server's answer is not valid HTTP/1.1")
+    minor, code, reason, block = found.groups()
+    status, is_1_1 = int(code), minor == b"1"
+    headers: dict[bytes, bytes] = {}
+    kept: list[bytes] = []
+    for line in block.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name not in _NOT_PASSED_BACK:
+            kept.append(line)
+        elif name in headers:
+            _join(headers, name, value.strip(b" \t"))
+        else:
+            headers[name] = value.strip(b" \t")
+    keep_alive = is_1_1
+    options = headers.get(b"connection")
+    if options is not None:
+        keep_alive, named = _connection(options, is_1_1)
+        kept = _without(kept, named)
+    stated = _stated_length(headers)
+    coded = _is_chunked(headers, is_1_1)
+    if coded and stated is not None:
+        raise _bad("bad_answer", "the model server's answer has both Content-Length and Transfer-Encoding")
+    if to_head or status < 200 or status in (204, 304):
+        length = 0
+    elif coded:
+        length = CHUNKED
+    else:
+        length = UNTIL_CLOSE if stated is None else stated
+    return Answer(status, reason or b" ", kept, length, stated, keep_alive and length != UNTIL_CLOSE)
+
+
+def check_partial(data: bytes | bytearray, searched: int) -> None:
+    """Refused if a head that has not ended yet can no longer become one; `searched` bytes were looked at before."""
+    if _BARE.search(data, max(searched - 1, 0)) is not None:
+        raise _explain(bytes(data))
+    if searched == 0 and data != b"\r" and re.match(_TOKEN, data) is None:
+        raise _bad("bad_request_line", "the request does not begin with a method: is this another protocol?")
+
+
+class Chunks:
+    """Takes the chunked coding off a body that comes in any pieces (RFC 9112, 7.1); extensions and trailers go."""
+
+    __slots__ = ("_left", "_line", "_state", "_trailer_bytes", "is_done")
+
+    def __init__(self) -> None:
+        self._state = self._size
+        self._left = 0
+        self._line = b""
+        self._trailer_bytes = 0
+        self.is_done = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """`(payload, rest)`: what of the body came, and what follows it once `is_done`. Refused if it is broken."""
+        pieces: list[bytes] = []
+        at = 0
+        if self._line:
+            data = self._line + data
+            self._line = b""
+        while not self.is_done and at < len(data):
+            if self._left:
+                piece = data[at : at + self._left]
+                pieces.append(piece)
+                self._left -= len(piece)
+                at += len(piece)
+                continue
+            after = self._state(data, at)
+            if after < 0:
+                self._line = data[at:]
+                return b"".join(pieces), b""
+            at = after
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces), data[at:]
+
+    def _size(self, data: bytes, at: int) -> int:
+        found = _CHUNK.match(data, at, at + _CHUNK_LINE_BYTES_MAX)
+        if found is None:
+            line = data[at : at + _CHUNK_LINE_BYTES_MAX]
+            if len(line) == _CHUNK_LINE_BYTES_MAX or b"\n" in line or _BARE.search(line):
+                raise _bad("bad_chunk", "a chunk of the body does not begin with its size in hexadecimal")
+            if re.match(rb"[0-9A-Fa-f]", line) is None:
+                raise _bad("bad_chunk", "a chunk of the body does not begin with its size in hexadecimal")
+            return -1
+        self._left = int(found[1], 16)
+        self._state = self._end if self._left else self._trailer
+        return found.end()
+
+    def _end(self, data: bytes, at: int) -> int:
+        if not b"\r\n".startswith(data[at : at + 2]):
+            raise _bad("bad_chunk", "a chunk of the body is longer than it says")
+        if len(data) - at < 2:
+            return -1
+        self._state = self._size
+        return at + 2
+
+    def _trailer(self, data: bytes, at: int) -> int:
+        if data[at : at + 2] == b"\r\n":
+            self.is_done = True
+            return at + 2
+        end = data.find(HEAD_END, at)
+        block = data[at:] if end < 0 else data[at : end + 4]
+        if len(block) > _TRAILER_BYTES_MAX:
+            raise _bad("bad_chunk", f"the body's trailer has more than {_TRAILER_BYTES_MAX} bytes")
+        if end < 0:
+            if _BARE.search(block):
+                raise _bad("bad_chunk", "the body's trailer has a bare CR, LF or NUL")
+            return -1
+        if _FIELD_LINES.fullmatch(block) is None:
+            raise _bad("bad_chunk", "the body's trailer is no header field")
+        self.is_done = True
+        return end + 4
+
+
+def _join(headers: dict[bytes, bytes], name: bytes, value: bytes) -> None:
+    """A repeated field as one, RFC 9110, 5.3; those that say where a message ends, or for whom it is, come once."""
+    if name in _ONCE:
+        shown = name.decode().title()
+        raise _bad(f"several_{name.decode().replace('-', '_')}", f"the message has more than one {shown}")
+    headers[name] += (b"; " if name == b"cookie" else b", ") + value
+
+
+def _connection(options: bytes, is_1_1: bool) -> tuple[bool, set[bytes]]:
+    """Whether the connection stays, and the names in `Connection`."""
+    named = {option.strip(b" \t") for option in options.lower().split(b",")}
+    return (b"close" not in named) and (is_1_1 or b"keep-alive" in named), named
+
+
+def _without(lines: list[bytes], names: set[bytes]) -> list[bytes]:
+    return [line for line in lines if line.partition(b":")[0].lower() not in names]
+
+
+def _request_length(headers: dict[bytes, bytes], is_1_1: bool) -> int:
+    stated = _stated_length(headers)
+    if not _is_chunked(headers, is_1_1):
+        return stated or 0
+    if stated is not None:
+        raise _bad("length_and_encoding", "the request has both Content-Length and Transfer-Encoding")
+    return CHUNKED
+
+
+def _stated_length(headers: dict[bytes, bytes]) -> int | None:
+    value = headers.get(b"content-length")
+    if value is None:
+        return None
+    if _LENGTH.fullmatch(value) is None:
+        raise _bad("bad_content_length", "Content-Length is not one whole number of at most 18 digits")
+    return int(value)
+
+
+def _is_chunked(headers: dict[bytes, bytes], is_1_1: bool) -> bool:
+    coding = headers.get(b"transfer-encoding")
+    if coding is None:
+        return False
+    if not is_1_1:
+        raise _bad("bad_transfer_encoding", "Transfer-Encoding in an HTTP/1.0 message")
+    if coding.lower() != b"chunked":
+        raise _bad("bad_transfer_encoding", "Transfer-Encoding is not exactly chunked")
+    return True
+
+
+def _checked_target(method: bytes, target: bytes, headers: dict[bytes, bytes], is_1_1: bool) -> bytes:
+    """The target in origin form (or `*`), if it and Host are as RFC 9112, 3.2 wants them."""
+    host = headers.get(b"host")
+    if host is None and is_1_1:
+        raise _bad("no_host", "the request has no Host")
+    if host is not None and _HOST.fullmatch(host) is None:
+        raise _bad("bad_host", "Host is not a host name or address with an optional port")
+    if method == b"CONNECT":
+        raise Refused(HTTPStatus.NOT_IMPLEMENTED, "connect_not_proxied", "CONNECT is not proxied")
+    if target.startswith(b"/"):
+        if b"#" in target:
+            raise _bad("bad_target", "the request target has a fragment")
+        return target
+    if target == b"*" and method == b"OPTIONS":
+        return target
+    found = _ABSOLUTE.fullmatch(target)
+    if found is None:
+        raise _bad("bad_target", "the request target is neither a path nor an http URL")
+    if host is not None and found[2].lower() != host.lower():
+        raise _bad("target_and_host_differ", "the request target names another host than Host does")
+    path = found[3] or b"/"
+    return path if path.startswith(b"/") else b"/" + path
+
+
+_NOT_1 = re.compile(rb"\S+ \S+ HTTP/(?!1\.)[0-9]+(?:\.[0-9]+)?")
+_SPACE_BEFORE_COLON = re.compile(_TOKEN + rb"+[ \t]+:")
+
+
+def _explain(head: bytes) -> Refused:
+    """Why a head is not of the grammar; only the cause is named, never what was sent."""
+    if b"\0" in head:
+        return _bad("nul", "the head has a NUL byte")
+    if _BARE.search(head):
+        return _bad("bare_cr_or_lf", "the head has a CR without LF or an LF without CR")
+    first, *lines = head.removesuffix(HEAD_END).split(b"\r\n")
+    if _NOT_1.fullmatch(first):
+        return Refused(
+            HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
+            "version_not_supported",
+            "only HTTP/1.0 and HTTP/1.1 are spoken",
+        )
+    if _REQUEST.fullmatch(first + HEAD_END) is None:
+        return _bad("bad_request_line", "the request line is not METHOD SP TARGET SP HTTP/1.1")
+    for line in lines:
+        if line[:1] in (b" ", b"\t"):
+            return _bad("folded_header", "a header field goes on in the next line (obs-fold)")
+        if _SPACE_BEFORE_COLON.match(line):
+            return _bad("space_before_colon", "a header field has whitespace before its colon")
+    return _bad("bad_header", "a header field has a name or a value that is not allowed")

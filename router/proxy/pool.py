@@ -1,0 +1,161 @@
+"""The endpoints of versions: their health, their load and their idle connections.
+
+An endpoint outlives plans: as long as any plan names its address, its connections and what is known of its health
+stay. One that no plan names any more loses its idle connections at once and the others as they end.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from random import getrandbits
+from typing import TYPE_CHECKING, Final
+
+from headgate.wire.plan import Endpoint
+from router.core.balance import HEALTHY, pair
+
+if TYPE_CHECKING:
+    from router.proxy.upstream import Upstream
+
+IDLE_S: Final = 4.0
+"""An idle connection is closed before the server would do it: uvicorn's keep-alive lasts 5 s."""
+
+_IDLE_MAX: Final = 256
+
+
+class Address:
+    """One endpoint as this worker knows it. `load` counts its exchanges and connection attempts under way."""
+
+    __slots__ = ("authority", "connections", "endpoint", "health", "idle", "is_retired", "load", "tls")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.authority = _authority(endpoint)
+        self.tls = _tls_context() if endpoint.tls else None
+        self.health = HEALTHY
+        self.idle: list[Upstream] = []
+        self.connections = 0
+        self.load = 0
+        self.is_retired = False
+
+    def take(self) -> "Upstream | None":
+        """The connection that was idle for the shortest time, if there is any."""
+        while self.idle:
+            upstream = self.idle.pop()
+            if upstream.is_open:
+                return upstream
+        return None
+
+    def put(self, upstream: "Upstream", now: float) -> None:
+        """Keep a connection for the next request, or close it if nobody will want it."""
+        if self.is_retired or len(self.idle) >= _IDLE_MAX:
+            upstream.close()
+            return
+        upstream.idle_since = now
+        self.idle.append(upstream)
+
+    def close_idle(self, before: float) -> None:
+        """Close connections that have been idle since before that instant; the oldest are first."""
+        while self.idle and self.idle[0].idle_since < before:
+            self.idle.pop(0).close()
+
+    def retire(self) -> None:
+        """No plan names it any more."""
+        self.is_retired = True
+        self.close_idle(float("inf"))
+
+    def answered(self) -> None:
+        """An exchange with it went well, whatever the model said."""
+        if self.health.failures or self.health.ejections:
+            self.health = HEALTHY
+
+    def failed(self, now: float) -> bool:
+        """A connection to it failed, broke or was silent too long; whether that ejected it."""
+        before = self.health.ejections
+        self.health = self.health.after_failure(now)
+        return self.health.ejections > before
+
+
+class Addresses:
+    """All endpoints of the plan that runs, by address."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[Endpoint, Address] = {}
+
+    def of(self, endpoints: Iterable[Endpoint]) -> list[Address]:
+        """The endpoints of one version; new ones begin healthy."""
+        found = []
+        for endpoint in endpoints:
+            if endpoint not in self._known:
+                self._known[endpoint] = Address(endpoint)
+            found.append(self._known[endpoint])
+        return found
+
+    def keep_only(self, named: set[Endpoint]) -> None:
+        """Retire those that the plan which runs now does not name."""
+        for endpoint in self._known.keys() - named:
+            self._known.pop(endpoint).retire()
+
+    def close_idle(self, before: float) -> None:
+        """Close what has been idle since before that instant."""
+        for address in self._known.values():
+            address.close_idle(before)
+
+
+def choose(
+    addresses: list[Address], tried: tuple[Address, ...], now: float, connections_max: int
+) -> Address | None:
+    """The less loaded of two random usable endpoints that were not tried yet; None if there is no such one."""
+    count = len(addresses)
+    if count == 1:
+        only = addresses[0]
+        return only if _is_usable(only, tried, now, connections_max) else None
+    if count == 0:
+        return None
+    i, j = pair(count, getrandbits(48))
+    first, second = addresses[i], addresses[j]
+    if second.load < first.load:
+        first, second = second, first
+    if _is_usable(first, tried, now, connections_max):
+        return first
+    if _is_usable(second, tried, now, connections_max):
+        return second
+    usable = [one for one in addresses if _is_usable(one, tried, now, connections_max)]
+    return min(usable, key=lambda one: one.load, default=None)
+
+
+def least_bad(addresses: list[Address], connections_max: int) -> Address | None:
+    """Where nothing else is left: the endpoint with room, ejected or not, that is allowed again soonest."""
+    with_room = [one for one in addresses if one.load < connections_max]
+    return min(with_room, key=lambda one: one.health.ejected_until, default=None)
+
+
+def _is_usable(one: Address, tried: tuple[Address, ...], now: float, connections_max: int) -> bool:
+    return one.health.is_usable(now) and one.load < connections_max and one not in tried
+
+
+def _authority(endpoint: Endpoint) -> bytes:
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    is_default = endpoint.port == (443 if endpoint.tls else 80)
+    return (host if is_default else f"{host}:{endpoint.port}").encode("ascii")
+
+
+def _tls_context() -> ssl.SSLContext:
+    """Verified against the system's authorities; bundles and client certificates come with their settings."""
+    return ssl.create_default_context()
+
+
+async def connect(address: Address, timeout_s: float, factory: "type[Upstream]") -> "Upstream":
+    """A new connection. OSError if it is refused or the name unknown, TimeoutError if it takes too long."""
+    loop = asyncio.get_running_loop()
+    endpoint = address.endpoint
+    async with asyncio.timeout(timeout_s):
+        _, upstream = await loop.create_connection(
+            lambda: factory(address),
+            endpoint.host,
+            endpoint.port,
+            ssl=address.tls,
+            server_hostname=endpoint.host if address.tls else None,
+        )
+    return upstream
