@@ -45,7 +45,7 @@ class Tally:
     reference_requests: float = 0.0
     reference_events: float = 0.0
 
-    def __add__(self, other: "Tally") -> "Tally":
+    def plus(self, other: "Tally") -> "Tally":
         return Tally(
             self.requests + other.requests,
             self.events + other.events,
@@ -168,7 +168,7 @@ def add_block(evidence: Evidence, block: Tally, changes: int, rules: Rules) -> E
             CEILING / PASS_ALPHA,
         ),
         sums=sums,
-        total=evidence.total + block,
+        total=evidence.total.plus(block),
         reference_share=evidence.reference_share + _kappa(block) * block.reference_events,
         blocks=evidence.blocks + 1,
         changes_spent=max(changes, evidence.changes_spent),

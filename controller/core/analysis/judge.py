@@ -1,8 +1,66 @@
 """From measurements to verdicts: `judge` is the one way in, pure and total."""
 
-from controller.core.analysis.inputs import Inputs, Roles, StepContext
-from controller.core.analysis.state import AnalysisState
-from controller.core.checks import Check, CheckResult, Lack, Verdict
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from controller.core.analysis import latency, reports, series, text
+from controller.core.analysis.dispersion import ASSUMED, add_tick
+from controller.core.analysis.engine import NOTHING, Rules, Tally, Tolerance, add_block, is_usable
+from controller.core.analysis.inputs import Arms, Inputs, Missing, Roles, StepContext
+from controller.core.analysis.state import FRESH, WHOLE, AnalysisState, Boundary, CheckState, Line
+from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric, NoSlower, NoWorse, Verdict
+
+BLOCK_S: Final = 5.0
+"""Router counts are judged in blocks of so many seconds: with shorter ones the clip punishes rare events."""
+
+REFERENCE_MIN: Final = 20
+"""A comparative block stays open until stable has so many requests …"""
+
+BLOCK_MAX_S: Final = 60.0
+"""… but no longer than this, unless one of the two versions has none at all."""
+
+CLIP_BLOCKS: Final = 3.0
+CLIP_BLOCKS_SKEWED: Final = 8.0
+"""How many blocks a Fail needs at least; more where the two versions are scraped at different instants."""
+
+SLICES_MAX: Final = 32
+"""So many slices are judged; they share half of the check's alpha equally, seen or not."""
+
+_NO_ARMS: Final = Arms(Missing("no answer from the provider yet"), Missing("no answer from the provider yet"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """New counts by slice, gathered in `since` … `until`, Unix seconds."""
+
+    since: float
+    until: float
+    counts: Mapping[str, Tally]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at a check: its state with baselines moved, what is new, and what is lacking, in words."""
+
+    state: CheckState
+    ticks: tuple[_Tick, ...] = ()
+    block_s: float = BLOCK_S
+    lack: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What all checks of one call share. `alpha` is the rollout's, `share` this check's part of it, as a fraction."""
+
+    roles: Roles
+    inputs: Inputs
+    step: StepContext
+    alpha: float
+    share: float
+    now: float
+    note: str = ""
 
 
 def judge(
@@ -17,19 +75,291 @@ def judge(
 ) -> tuple[AnalysisState, tuple[CheckResult, ...]]:
     """The state with everything new in `inputs` counted once, and a result for each of `names`, in their order.
 
-    `checks` are all of the rollout (they share `alpha`, 0 … 1, by their weight); `names` those judged in the present
-    step. `now` is Unix seconds. Never raises; what was not or cannot be measured is Inconclusive and says why.
+    `checks` are all of the rollout (they share `alpha`, above 0 and below 1, by their weight); `names` those judged
+    in the present step. A name that is no check has no result. `now` is Unix seconds. Never raises; what was not or
+    cannot be measured is Inconclusive and says why.
     """
     known = {check.name: check for check in checks}
-    return state, tuple(_not_measured(known[name]) for name in names if name in known)
+    judged = [known[name] for name in dict.fromkeys(names) if name in known]
+    if not 0 < alpha < 1:
+        why = f"decision.alpha is {alpha:g}: it must be above 0 and below 1"
+        return state, tuple(_nothing(check, why) for check in judged)
+    state = _of_these(state, roles)
+    states = dict(state.checks)
+    results = []
+    for check in judged:
+        share = _share(check, checks)
+        context = _Context(roles, inputs, step, alpha, share, now, state.note)
+        states[check.name], result = _judge_one(check, states.get(check.name), context)
+        results.append(result)
+    return replace(state, checks={name: kept for name, kept in states.items() if name in known}), tuple(
+        results
+    )
 
 
-def _not_measured(check: Check) -> CheckResult:
+def _of_these(state: AnalysisState, roles: Roles) -> AnalysisState:
+    """The state if it is of this try of this candidate against this stable; else a fresh one."""
+    stable = roles.stable.identity if roles.stable is not None else ""
+    if (state.candidate, state.attempt, state.stable) == (roles.candidate.identity, roles.attempt, stable):
+        return state
+    note = state.note if not state.candidate else ""
+    return replace(FRESH, candidate=roles.candidate.identity, attempt=roles.attempt, stable=stable, note=note)
+
+
+def _share(check: Check, checks: tuple[Check, ...]) -> float:
+    """The check's part of alpha: its weight among all checks of the rollout."""
+    total = sum(max(other.alpha_weight, 0.0) for other in checks)
+    share = max(check.alpha_weight, 0.0) / total if total > 0 else 1 / len(checks)
+    return min(max(share, 1e-6), 1.0) if math.isfinite(share) else 1 / len(checks)
+
+
+def _judge_one(check: Check, state: CheckState | None, context: _Context) -> tuple[CheckState, CheckResult]:
+    asks = f"{check.metric} {check.limit} {check.query} {check.per_slice}"
+    if state is None or state.asks != asks:
+        state = CheckState(asks)
+    if any(line.has_failed for line in state.lines.values()):
+        return state, _result(check, state, "", context)
+    look = _look(check, _entered(check, state, context), context)
+    tolerance = _tolerance(check, look.state.boundary)
+    if isinstance(tolerance, str):
+        return look.state, _result(check, look.state, look.lack or tolerance, context)
+    grown = look.state
+    for tick in look.ticks:
+        grown = _add_tick(check, grown, tick, look.block_s, tolerance, context)
+    grown = replace(grown, looked_at=context.now)
+    return grown, _result(check, grown, look.lack, context)
+
+
+# --- steps -----------------------------------------------------------------------------------------------------
+
+
+def _entered(check: Check, state: CheckState, context: _Context) -> CheckState:
+    """The state in the present step: entering another closes the open blocks and starts its samples anew."""
+    step = context.step
+    name = f"{step.ordinal}.{step.generation}"
+    acknowledged = step.acknowledged_at is not None
+    if state.step == name:
+        if acknowledged and not state.acknowledged:
+            return replace(state, acknowledged=True, samples=NOTHING)
+        return state
+    tolerance = _tolerance(check, state.boundary)
+    lines = state.lines
+    if not isinstance(tolerance, str):
+        lines = {key: _closed(check, state, key, context.now, tolerance, context) for key in state.lines}
+    if context.now - state.looked_at > BLOCK_MAX_S:  # steps that were not judged lie in between
+        state = replace(state, baselines={}, upto=None)
+    return replace(
+        state,
+        lines=lines,
+        step=name,
+        acknowledged=acknowledged,
+        samples=NOTHING,
+        changes=state.changes + (1 if state.step else 0),
+        skipped=0,
+        said="",
+    )
+
+
+# --- looking ---------------------------------------------------------------------------------------------------
+
+
+def _look(check: Check, state: CheckState, context: _Context) -> _Look:
+    if check.metric is Metric.PROMETHEUS:
+        return _look_at_series(check, state, context)
+    if not context.inputs.reports:
+        return _Look(state, lack="no router has reported")
+    if check.metric is Metric.LATENCY and isinstance(check.limit, NoSlower) and state.boundary is None:
+        boundary = latency.fix(latency.stable_histogram(context.inputs.reports, context.roles), check.limit)
+        if isinstance(boundary, str):
+            return _Look(state, lack=boundary)
+        state = replace(state, boundary=boundary, baselines={})
+    return _look_at_reports(check, state, context)
+
+
+def _look_at_reports(check: Check, state: CheckState, context: _Context) -> _Look:
+    read = reports.reader(check, context.roles, state.boundary)
+    may_fall = check.metric is Metric.LATENCY
+    generation, now = context.step.generation, context.now
+    news = reports.news(context.inputs.reports, state.baselines, read, generation, may_fall, now)
+    since = min(state.looked_at, now) if state.looked_at else now
+    dispersion = state.dispersion
+    if news.counted and check.metric is not Metric.DISAGREEMENT:
+        dispersion = add_tick(dispersion, news.halves, now - since)
+    moved = _said(replace(state, baselines=news.baselines, dispersion=dispersion), news.skipped)
+    lack = f"router {', '.join(sorted(news.silent)[:3])} is silent" if news.silent else ""
+    return _Look(moved, (_Tick(since, now, news.counts),) if news.counts else (), BLOCK_S, lack)
+
+
+def _look_at_series(check: Check, state: CheckState, context: _Context) -> _Look:
+    arms = context.inputs.counts.get(check.name, _NO_ARMS)
+    acknowledged_at = context.step.acknowledged_at
+    new = series.increments(arms, state.upto, acknowledged_at, isinstance(check.limit, AtMost), context.now)
+    ticks = tuple(_Tick(span.since, span.until, {WHOLE: span.counts}) for span in new.spans)
+    return _Look(_said(replace(state, upto=new.upto), new.skipped), ticks, new.block_s, new.lack)
+
+
+def _said(state: CheckState, skipped: tuple[str, ...]) -> CheckState:
+    if not skipped:
+        return state
+    return replace(state, skipped=state.skipped + len(skipped), said=skipped[-1][:200])
+
+
+# --- counting --------------------------------------------------------------------------------------------------
+
+
+def _tolerance(check: Check, boundary: Boundary | None) -> Tolerance | str:
+    """What the engine tolerates; or in words why this limit cannot be judged on this metric."""
+    match check.limit:
+        case NoWorse(ratio, plus) if check.metric is not Metric.LATENCY:
+            sound = ratio > 0 and plus >= 0 and math.isfinite(ratio + plus)
+            return Tolerance(ratio, plus) if sound else f"a ratio of {ratio:g} plus {plus:g} cannot be judged"
+        case AtMost(limit) if check.metric is not Metric.LATENCY:
+            return Tolerance(0.0, limit) if 0 <= limit <= 1 else f"a limit of {limit:g} cannot be judged"
+        case NoSlower() if check.metric is Metric.LATENCY:
+            return "stable's latency is not known yet" if boundary is None else Tolerance(boundary.ratio, 0.0)
+    return f"{check.metric} cannot be judged by {type(check.limit).__name__}: say another limit"
+
+
+def _rules(check: Check, state: CheckState, key: str, tolerance: Tolerance, context: _Context) -> Rules:
+    is_skewed = check.metric is Metric.PROMETHEUS
+    is_strict = check.metric is not Metric.DISAGREEMENT and not tolerance.is_absolute
+    has_halves = check.metric in (Metric.ERRORS, Metric.LATENCY)
+    return Rules(
+        tolerance=tolerance,
+        alpha=_alpha(check, key, context),
+        interval_alpha=context.alpha,
+        dispersion=state.dispersion.phi if has_halves else ASSUMED,
+        clip_blocks=CLIP_BLOCKS_SKEWED if is_skewed else CLIP_BLOCKS,
+        strict=is_strict,
+    )
+
+
+def _alpha(check: Check, key: str, context: _Context) -> float:
+    """The alpha of one line: a check with slices gives half to the whole and half to all slices, equally."""
+    alpha = context.alpha * context.share
+    if not check.per_slice:
+        return alpha
+    return alpha / 2 if key == WHOLE else alpha / 2 / SLICES_MAX
+
+
+def _add_tick(
+    check: Check, state: CheckState, tick: _Tick, block_s: float, tolerance: Tolerance, context: _Context
+) -> CheckState:
+    lines = dict(state.lines)
+    for key, counts in tick.counts.items():
+        if key not in lines and len(lines) > SLICES_MAX:
+            continue
+        line = lines.get(key, Line())
+        opened_at = tick.since if line.block == NOTHING else line.opened_at
+        lines[key] = replace(line, block=line.block.plus(counts), opened_at=opened_at)
+        elapsed = tick.until - opened_at
+        if _is_due(lines[key].block, elapsed, block_s, tolerance):
+            lines[key] = _closed(check, replace(state, lines=lines), key, tick.until, tolerance, context)
+    acknowledged_at = context.step.acknowledged_at
+    samples = state.samples
+    if acknowledged_at is not None and tick.since >= acknowledged_at:
+        samples = samples.plus(tick.counts.get(WHOLE, NOTHING))
+    return replace(state, lines=lines, samples=samples)
+
+
+def _is_due(block: Tally, elapsed: float, block_s: float, tolerance: Tolerance) -> bool:
+    if elapsed < block_s:
+        return False
+    return tolerance.is_absolute or block.reference_requests >= REFERENCE_MIN or elapsed >= BLOCK_MAX_S
+
+
+def _closed(
+    check: Check, state: CheckState, key: str, now: float, tolerance: Tolerance, context: _Context
+) -> Line:
+    """The line with its open block counted; one that says nothing stays open."""
+    line = state.lines[key]
+    if not is_usable(line.block, tolerance):
+        return line
+    rules = _rules(check, state, key, tolerance, context)
+    evidence = add_block(line.evidence, line.block, state.changes, rules)
+    failed = evidence.is_worse_than_tolerated(rules.alpha)
+    return Line(evidence, NOTHING, now, failed)
+
+
+# --- concluding ------------------------------------------------------------------------------------------------
+
+
+def _result(check: Check, state: CheckState, lack: str, context: _Context) -> CheckResult:
+    tolerance = _tolerance(check, state.boundary)
+    if isinstance(tolerance, str):
+        return _nothing(check, lack or tolerance)
+    key = next((name for name, line in state.lines.items() if line.has_failed), WHOLE)
+    line = state.lines.get(key, Line())
+    lack = "" if line.has_failed else lack or _lacking(check, state, tolerance, context)
+    verdict, why, is_holding = _verdict(check, line, lack, context, key)
+    measured = text.Measured(check, line.evidence, tolerance, context.alpha, key, state.boundary)
+    undecided = verdict is Verdict.INCONCLUSIVE and not lack
+    return CheckResult(
+        check=check.name,
+        verdict=verdict,
+        lack=Lack.NO_DATA if lack else Lack.UNDECIDED if undecided else Lack.NONE,
+        text=text.sentence(measured, verdict, why, _notes(check, state, context)),
+        is_fresh=not lack and not line.has_failed,
+        is_holding=is_holding,
+        required=check.required,
+        dry_run=check.dry_run,
+        estimate=line.evidence.ratio,
+        reference=line.evidence.reference,
+        low=line.evidence.low,
+        high=line.evidence.high,
+        bound=text.tolerated(line.evidence, tolerance),
+        samples=round(state.samples.requests),
+        reference_samples=round(state.samples.reference_requests),
+    )
+
+
+def _verdict(check: Check, line: Line, lack: str, context: _Context, key: str) -> tuple[Verdict, str, bool]:
+    """Verdict, why in words, and whether the strict test holds."""
+    if line.has_failed:
+        return Verdict.FAIL, "", False
+    is_holding = line.evidence.is_worse_than_stable(_alpha(check, key, context))
+    if lack:
+        return Verdict.INCONCLUSIVE, lack, is_holding
+    if is_holding:
+        return Verdict.INCONCLUSIVE, "worse than stable, not shown worse than tolerated: no increase", True
+    if line.evidence.is_within_tolerance():
+        return Verdict.PASS, "", False
+    return Verdict.INCONCLUSIVE, "nothing is proven yet", False
+
+
+def _lacking(check: Check, state: CheckState, tolerance: Tolerance, context: _Context) -> str:
+    """What data of the present step is missing, in words."""
+    things = text.things(check)
+    if context.step.acknowledged_at is None:
+        return "the routers have not acknowledged this step yet"
+    if state.samples.requests < max(check.min_requests, 1):
+        return f"{state.samples.requests:,.0f} of {max(check.min_requests, 1):,} {things} of this step"
+    if not tolerance.is_absolute and not state.samples.reference_requests:
+        if check.metric is Metric.DISAGREEMENT:
+            return "stable was not replayed to itself, so the noise is not known: give the limit as `max`"
+        return "stable has no traffic to compare with: give the limit as `max`"
+    return ""
+
+
+def _notes(check: Check, state: CheckState, context: _Context) -> tuple[str, ...]:
+    notes = []
+    if state.skipped:
+        ticks = "tick" if state.skipped == 1 else "ticks"
+        notes.append(f"{state.skipped} {ticks} left out: {state.said}")
+    has_halves = check.metric in (Metric.ERRORS, Metric.LATENCY)
+    if state.lines and not (has_halves and state.dispersion.is_known):
+        notes.append(f"dispersion not known, taken as {ASSUMED:g}")
+    if context.note:
+        notes.append(context.note)
+    return tuple(notes)
+
+
+def _nothing(check: Check, why: str) -> CheckResult:
     return CheckResult(
         check=check.name,
         verdict=Verdict.INCONCLUSIVE,
         lack=Lack.NO_DATA,
-        text="nothing was measured yet → Inconclusive",
+        text=f"{check.name}: {why} → Inconclusive",
         required=check.required,
         dry_run=check.dry_run,
     )

@@ -6,7 +6,7 @@ The baselines of all counters are part of it, so a restarted controller goes on 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -20,9 +20,20 @@ WHOLE: Final = ""
 """The key of a check's own counters, beside those of its slices."""
 
 
+class Counted(NamedTuple):
+    """Cumulative requests and events of the candidate, of stable (`reference_*`), and of stable's first half."""
+
+    requests: int = 0
+    events: int = 0
+    reference_requests: int = 0
+    reference_events: int = 0
+    half_requests: int = 0
+    half_events: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What one router had counted when it was last looked at, by slice: see `reports.Reading`.
+    """What one router had counted when it was last looked at, by slice: see `Counted`.
 
     `boot` and `started_at` name its life; `at` is its own clock, `heard_at` ours when `at` last changed.
     """
@@ -31,7 +42,7 @@ class Baseline:
     started_at: float
     at: float
     heard_at: float
-    counted: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    counted: Mapping[str, Counted] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +70,9 @@ class Boundary:
 class CheckState:
     """All that is remembered of one check.
 
-    `asks` says what it asked (metric and limit): another question starts anew. `step` is the generation of the step
-    its `samples` belong to (None: not yet acknowledged), `changes` counts the steps seen. `upto` is how far the
-    samples of a provider were used, Unix seconds. `skipped` and `said` tell of the last ticks left out, and why.
+    `asks` says what it asked (metric and limit): another question starts anew. `step` names the step
+    that runs and `changes` counts those before it; `samples` are of this step since it was `acknowledged`. `upto` is
+    how far the samples of a provider were used, Unix seconds. `skipped` ticks were left out, `said` why the last was.
     """
 
     asks: str
@@ -69,7 +80,8 @@ class CheckState:
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     dispersion: Dispersion = UNKNOWN
     boundary: Boundary | None = None
-    step: int | None = None
+    step: str = ""
+    acknowledged: bool = False
     changes: int = 0
     samples: Tally = NOTHING
     upto: float | None = None
