@@ -1,0 +1,1 @@
+"""The controller's HTTP API: for people and their tools (rollouts, actions) and for routers (plans, telemetry)."""

@@ -1,0 +1,108 @@
+"""What the API is given, and how a route gets at it: ports and callables, nothing global."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Protocol
+
+from fastapi import Depends, FastAPI, Request
+
+from controller.core.spec import Spec
+from controller.crd import Refused, to_core
+from controller.ports import Discovery, Routers, Store, Stored
+from controller.telemetry import Metrics
+
+
+class Registry(Routers, Discovery, Protocol):
+    """Both sides of the registry of routers."""
+
+
+class Changes:
+    """Tells waiting requests that something about a rollout changed: a decision, an acknowledgement, an edit."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, asyncio.Event] = {}
+        self.is_closed = False
+
+    def notify(self, key: str) -> None:
+        """Everybody who waits for this rollout looks again now."""
+        event = self._events.pop(key, None)
+        if event is not None:
+            event.set()
+
+    async def wait(self, key: str, seconds: float) -> bool:
+        """Until `notify(key)`, at most `seconds`: whether it is worth looking again."""
+        if seconds <= 0 or self.is_closed:
+            return False
+        event = self._events.setdefault(key, asyncio.Event())
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return False
+        return not self.is_closed
+
+    def close(self) -> None:
+        """End all waiting, now and from now on: the controller is going down."""
+        self.is_closed = True
+        for key in tuple(self._events):
+            self.notify(key)
+
+
+class Specs:
+    """The parsed spec of each stored rollout, kept until its generation moves; one entry a rollout."""
+
+    def __init__(self) -> None:
+        self._parsed: dict[str, tuple[int, Spec | None]] = {}
+
+    def of(self, stored: Stored) -> Spec | None:
+        """The spec as the core thinks of it; None when this release does not accept the stored document."""
+        known = self._parsed.get(stored.key)
+        if known is None or known[0] != stored.generation:
+            parsed = to_core(stored.document, stored.generation)
+            known = self._parsed[stored.key] = (
+                stored.generation,
+                None if isinstance(parsed, Refused) else parsed,
+            )
+        return known[1]
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Forget all rollouts but these."""
+        kept = set(keys)
+        self._parsed = {key: entry for key, entry in self._parsed.items() if key in kept}
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What `create_app` is given.
+
+    `wake(key)` asks for a reconcile now. `now` gives Unix seconds. `next_action_at(key)` is the instant the last
+    decision named, None if it named none. `is_ready` is False until every rollout was reconciled once. `providers`
+    are the names of the metric providers that checks may use; None: any name is taken.
+    """
+
+    store: Store
+    routers: Registry
+    changes: Changes
+    wake: Callable[[str], None]
+    now: Callable[[], float]
+    token: str
+    metrics: Metrics
+    next_action_at: Callable[[str], float | None] = lambda key: None
+    is_ready: Callable[[], bool] = lambda: True
+    providers: frozenset[str] | None = None
+    specs: Specs = field(default_factory=Specs)
+
+
+def provide(app: FastAPI, deps: Deps) -> None:
+    """Give the app its dependencies."""
+    app.state.deps = deps
+
+
+def _given(request: Request) -> Deps:
+    deps: Deps = request.app.state.deps
+    return deps
+
+
+Given = Annotated[Deps, Depends(_given)]
+"""The dependencies of the app that serves the request."""
