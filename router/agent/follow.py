@@ -105,7 +105,7 @@ class Follower:
         """One line when the state of the connection changes, none while it stays."""
         if (state, why) != self._noted:
             self._noted = (state, why)
-            self._log.info("controller", state=state, why=why)
+            self._log.info("controller", state=state, why=why or None)
 
 
 async def _at_most(seconds: float, waiting: Coroutine[Any, Any, None]) -> None:

@@ -73,7 +73,7 @@ class Sender:
         failed = await self._controller.report(self._reporter.build())
         why = failed.why if failed is not None else ""
         if bool(why) != bool(self._failing):
-            self._log.info("telemetry", state="dropped" if why else "sent", why=why)
+            self._log.info("telemetry", state="dropped" if why else "sent", why=why or None)
         self._failing = why
 
 
