@@ -14,7 +14,7 @@ from controller.core import draft as drafts
 from controller.core import plan as plans
 from controller.core import slots, steps, trial
 from controller.core.actions import act
-from controller.core.checks import CheckResult, Lack
+from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric
 from controller.core.draft import PENDING, Draft
 from controller.core.explain import phase_and_message
 from controller.core.spec import Spec
@@ -24,6 +24,11 @@ from headgate.wire.plan import RoutePlan
 
 TICK_S_MAX: Final = 5.0
 """A clock gains at most this between two decisions: an hour without a controller advances no step."""
+
+PAIRS: Final = Check(
+    "pairs", Metric.DISAGREEMENT, AtMost(1.0), alpha_weight=1e-6, required=False, dry_run=True
+)
+"""Counts compared pairs where no check of the user's does; it decides nothing."""
 
 RECENT_MAX: Final = 16
 """So many past plans' weights are remembered, to say what a lagging router still does."""
@@ -45,12 +50,17 @@ def decide(
     return _conclude(draft)
 
 
-def checks_needed(spec: Spec, status: Status) -> tuple[str, ...]:
-    """Names of the checks whose evidence the next decision uses; none without a candidate, or with a failed one."""
+def checks_needed(spec: Spec, status: Status) -> tuple[Check, ...]:
+    """The checks whose evidence the next decision uses; none without a candidate, or with a failed one.
+
+    A step that wants a number of compared pairs and has no check of them gets `PAIRS`, which only counts.
+    """
     candidate = status.candidate
     if candidate is None or candidate.failed is not None or candidate.issued_generation == 0:
         return ()
-    return steps.at(steps.steps_of(spec, candidate.track), candidate.step).checks
+    step = steps.at(steps.steps_of(spec, candidate.track), candidate.step)
+    wanted = tuple(check for check in spec.checks if check.name in step.checks)
+    return (*wanted, PAIRS) if step.min_pairs and not any(trial.counts_pairs(c) for c in wanted) else wanted
 
 
 def _make_sound(draft: Draft) -> None:

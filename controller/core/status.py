@@ -238,14 +238,13 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """All that was read before a decision. `epoch` is the leader's; `pairs` were compared since the step was acknowledged."""
+    """All that was read before a decision. `epoch` is the leader's."""
 
     epoch: int
     versions: Mapping[str, VersionObserved] = field(default_factory=dict)
     """By version *identity*."""
     routers: tuple[RouterObserved, ...] = ()
     actions: tuple[Action, ...] = ()
-    pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

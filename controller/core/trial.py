@@ -5,7 +5,7 @@ from typing import Final
 
 from controller.core import draft as drafts
 from controller.core import slots, steps
-from controller.core.checks import Check, CheckResult, Lack, Verdict
+from controller.core.checks import Check, CheckResult, Lack, Metric, Verdict
 from controller.core.draft import PENDING, Draft
 from controller.core.spec import FULL, OnInconclusive, Spec, VersionSpec
 from controller.core.status import Candidate, Cause, Reason, Retiring, Status, Track, VersionRef
@@ -287,8 +287,9 @@ def unmet(draft: Draft, candidate: Candidate, step: Step) -> str | None:
         return "somebody to `headgate resume` or `headgate promote` it"
     if left > 0:
         return f"{left:.0f} s more of {step.title}"
-    if draft.observed.pairs < step.min_pairs:
-        return f"{step.min_pairs - draft.observed.pairs} more compared pairs of {step.min_pairs}"
+    missing_pairs = step.min_pairs - _pairs(draft) if step.min_pairs else 0
+    if missing_pairs > 0:
+        return f"{missing_pairs} more compared pairs of {step.min_pairs}"
     if step.gate is Gate.TIME:
         return None
     by_name = {result.check: result for result in draft.results}
@@ -297,6 +298,17 @@ def unmet(draft: Draft, candidate: Candidate, step: Step) -> str | None:
         if why_not is not None:
             return f"check {check.name}: {why_not}"
     return None
+
+
+def _pairs(draft: Draft) -> int:
+    """Pairs compared in this step, as far as any check counted them."""
+    no_pair = {check.name for check in draft.spec.checks if not counts_pairs(check)}
+    return max((r.samples for r in draft.results if r.check not in no_pair), default=0)
+
+
+def counts_pairs(check: Check) -> bool:
+    """Are this check's samples compared pairs?"""
+    return check.metric is Metric.DISAGREEMENT
 
 
 def _is_permitted(draft: Draft, candidate: Candidate, step: Step) -> bool:

@@ -294,8 +294,7 @@ class World:
     # --- how ------------------------------------------------------------------------------------------------------
 
     def _decide(self, status: Status) -> Decision:
-        names = checks_needed(self.spec, status)
-        results = tuple(self._result(check) for check in self.spec.checks if check.name in names)
+        results = tuple(self._result(check) for check in checks_needed(self.spec, status))
         for result in results:
             self.seen[f"evidence: {result.verdict} {result.lack}".strip()] += 1
         return decide(self.spec, status, self._observed(), results, self.now)
@@ -310,6 +309,8 @@ class World:
             is_fresh=lack is not Lack.NO_DATA,
             is_holding=holding,
             required=check.required,
+            dry_run=check.dry_run,
+            samples=self.pairs,
         )
 
     def _observed(self) -> Observed:
@@ -325,7 +326,7 @@ class World:
         routers = tuple(
             RouterObserved(r.id, r.applied, r.seen_at, "", r.trips, r.pinned) for r in self.routers.values()
         )
-        return Observed(self.epoch, versions, routers, tuple(self.actions), self.pairs)
+        return Observed(self.epoch, versions, routers, tuple(self.actions))
 
     def _record(self, before: Status, decision: Decision) -> None:
         after = decision.status

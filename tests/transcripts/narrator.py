@@ -186,13 +186,12 @@ class Narrator:
         if self.restarts_always:
             self.status = restarted(self.status)
         before = self.status
-        names = checks_needed(self.spec, before)
-        results = tuple(self._result(check) for check in self.spec.checks if check.name in names)
+        results = tuple(self._result(check) for check in checks_needed(self.spec, before))
         routers = tuple(
             replace(router, seen_at=0.0 if router.id in self.silent else self.now)
             for router in self.routers.values()
         )
-        observed = Observed(self.epoch, self.versions, routers, tuple(self.actions), self.pairs)
+        observed = Observed(self.epoch, self.versions, routers, tuple(self.actions))
         decision = decide(self.spec, before, observed, results, self.now)
         assert not violations(self.spec, before, decision, observed)
         answered = {answer.id for answer in decision.actions}
@@ -214,7 +213,15 @@ class Narrator:
         word = self.results.get(check.name, "nothing")
         verdict, lack, holding = SAID[word]
         fresh = lack is not Lack.NO_DATA
-        return CheckResult(check.name, verdict, lack, f"it says {word}", is_fresh=fresh, is_holding=holding)
+        return CheckResult(
+            check.name,
+            verdict,
+            lack,
+            f"it says {word}",
+            is_fresh=fresh,
+            is_holding=holding,
+            samples=self.pairs,
+        )
 
 
 def restarted(status: Status) -> Status:

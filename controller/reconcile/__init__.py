@@ -1,0 +1,1 @@
+"""The reconcile loop: six verbs around the pure core, and a queue of keys."""

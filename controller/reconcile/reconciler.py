@@ -1,0 +1,279 @@
+"""One reconcile of one rollout, in six verbs: needs, observe, judge, decide, apply, record.
+
+Only `judge` and `decide` are clever, and they are pure. What is decided is recorded before it is applied, so an
+increase is never in force without its record; a decrease whose record cannot be written (a full disk) is applied all
+the same, and carried in memory until it can.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from controller.core.analysis.inputs import Arms, Inputs, Roles, StepContext
+from controller.core.analysis.judge import judge
+from controller.core.analysis.state import decode_state, encode_state
+from controller.core.checks import Check, CheckResult
+from controller.core.invariants import violations
+from controller.core.machine import checks_needed, decide
+from controller.core.slots import weight_of
+from controller.core.spec import Spec
+from controller.core.status import Action, Decision, Observed, Phase, Status, VersionRef
+from controller.core.steps import at, steps_of
+from controller.errors import StoreUnavailable
+from controller.ports import Recorded, Routers, Store, Stored, Workloads
+from controller.reconcile.gather import Gatherer, Wanted
+from controller.telemetry import Metrics
+from headgate.log import Log
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What the user wrote, ready for use: the core's spec, and each version as written by its identity."""
+
+    spec: Spec
+    versions: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing to do until something happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Reconcile again at this time (Unix seconds), or when something happens before."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The operating world failed: again after a back-off."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """There is no such rollout any more."""
+
+
+Outcome = Done | Again | Retry | Gone
+
+
+@dataclass(slots=True)
+class Ahead:
+    """What was decided and applied, but could not be recorded yet."""
+
+    status: Status
+    analysis: bytes
+
+
+class Reconciler:
+    """Brings one rollout after another to what its spec, the evidence and its people ask for.
+
+    `compile_document` gives what a stored document means, or the sentence that says why it means nothing.
+    `on_recorded(key, decision)` is told of every decision once it is in force.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        workloads: Workloads,
+        routers: Routers,
+        gatherer: Gatherer,
+        compile_document: Callable[[Stored], Compiled | str],
+        epoch: int,
+        metrics: Metrics,
+        now: Callable[[], float],
+        on_recorded: Callable[[str, Decision | None], None],
+        log: Log,
+    ) -> None:
+        self._store = store
+        self._workloads = workloads
+        self._routers = routers
+        self._gatherer = gatherer
+        self._compile = compile_document
+        self._epoch = epoch
+        self._metrics = metrics
+        self._now = now
+        self._on_recorded = on_recorded
+        self._log = log
+        self._ahead: dict[str, Ahead] = {}
+
+    async def reconcile(self, key: str) -> Outcome:
+        """Do all that one rollout needs now."""
+        try:
+            stored = self._store.load(key)
+            if stored is None:
+                return self._gone(key)
+            compiled = self._compile(stored)
+            if isinstance(compiled, str):
+                return self._stall(stored, compiled)
+            return await self._reconcile(stored, compiled)
+        except StoreUnavailable as error:
+            self._metrics.store_failed()
+            return Retry(str(error))
+
+    async def _reconcile(self, stored: Stored, compiled: Compiled) -> Outcome:
+        key, now = stored.key, self._now()
+        ahead = self._ahead.get(key)
+        before = ahead.status if ahead else stored.status
+        spec = _leaving(compiled.spec, before) if stored.deleting else compiled.spec
+        if self._routers.epoch_seen() > self._epoch:
+            self._epoch = self._store.acquire_epoch(self._routers.epoch_seen())
+        checks = checks_needed(spec, before)
+        self._gatherer.want(key, _wanted(checks, before))
+        observed = Observed(
+            epoch=self._epoch,
+            versions=await self._workloads.observe(key, compiled.versions),
+            routers=self._routers.observed(key),
+            actions=self._store.pending_actions(key),
+        )
+        analysis, results = self._judge(stored, spec, before, checks, ahead, now)
+        decision = decide(spec, before, observed, results, now)
+        broken = violations(spec, before, decision, observed)
+        if broken:
+            self._metrics.invariant_broken()
+            self._log.error(
+                "a decision broke an invariant and was not applied", rollout=key, why="; ".join(broken)
+            )
+            return Retry(f"invariant violated: {broken[0]}")
+        if _is_news(before, decision, results, stored):
+            self._record(key, before, decision, analysis, results)
+            self._tell(key, before, decision, observed.actions)
+        if decision.plan is not None:
+            self._routers.publish(decision.plan)
+        await self._workloads.apply(key, compiled.versions, decision.running)
+        self._on_recorded(key, decision)
+        if stored.deleting and _has_left(decision):
+            await self._workloads.apply(key, compiled.versions, frozenset())
+            self._store.delete(key)
+            return self._gone(key)
+        return Done() if decision.requeue_at is None else Again(decision.requeue_at)
+
+    def _judge(
+        self,
+        stored: Stored,
+        spec: Spec,
+        before: Status,
+        checks: tuple[Check, ...],
+        ahead: Ahead | None,
+        now: float,
+    ) -> tuple[bytes, tuple[CheckResult, ...]]:
+        """The verdicts on the candidate's present step, and the evidence to keep; both empty without a candidate."""
+        candidate = before.candidate
+        kept = ahead.analysis if ahead else stored.analysis
+        if candidate is None or not checks:
+            return (kept if candidate is not None else b""), ()
+        step = at(steps_of(spec, candidate.track), candidate.step)
+        state, results = judge(
+            (*spec.checks, *(check for check in checks if check not in spec.checks)),
+            tuple(check.name for check in checks),
+            Roles(VersionRef(candidate.name, candidate.identity), candidate.attempt, before.stable),
+            decode_state(kept),
+            Inputs(tuple(self._routers.reports(stored.key)), self._counts(stored.key, checks, before)),
+            StepContext(
+                ordinal=candidate.step,
+                generation=candidate.issued_generation,
+                acknowledged_at=candidate.acknowledged_at,
+                weight=weight_of(before.slots, candidate.name),
+                sample_ppm=step.sample_ppm,
+            ),
+            spec.policy.alpha,
+            now,
+        )
+        return encode_state(state), results
+
+    def _counts(self, key: str, checks: tuple[Check, ...], before: Status) -> dict[str, Arms]:
+        if before.candidate is None or before.stable is None:
+            return {}
+        candidate, stable = before.candidate.name, before.stable.name
+        return {
+            check.name: Arms(
+                candidate=self._gatherer.latest(key, (check.query, candidate)),
+                stable=self._gatherer.latest(key, (check.query, stable)),
+            )
+            for check in checks
+            if check.query is not None
+        }
+
+    def _record(
+        self, key: str, before: Status, decision: Decision, analysis: bytes, results: tuple[CheckResult, ...]
+    ) -> None:
+        """Write the decision down; one that only takes share away is in force even if that fails."""
+        try:
+            self._store.record(key, Recorded(decision, analysis, results))
+        except StoreUnavailable:
+            if decision.plan is not None and _only_decreases(before, decision.status):
+                self._ahead[key] = Ahead(decision.status, analysis)
+                self._routers.publish(decision.plan)
+            raise
+        self._ahead.pop(key, None)
+
+    def _tell(self, key: str, before: Status, decision: Decision, actions: tuple[Action, ...]) -> None:
+        """Count and log what was decided: one line for each change."""
+        for record in decision.records:
+            self._metrics.decided(record.reason)
+            self._log.info(
+                "decision", rollout=key, reason=record.reason, version=record.version, why=record.sentence
+            )
+        verbs = {action.id: action.verb for action in actions}
+        for answer in decision.actions:
+            self._metrics.acted(verbs[answer.id], answer.is_accepted)
+            self._log.info("action", rollout=key, accepted=answer.is_accepted, answer=answer.message)
+        if decision.status.phase is not before.phase:
+            self._log.info("phase", rollout=key, phase=decision.status.phase, why=decision.status.message)
+
+    def _stall(self, stored: Stored, why: str) -> Outcome:
+        """The document means nothing to this release: say so, and leave everything else as it is."""
+        status = replace(
+            stored.status, phase=Phase.STALLED, message=why, observed_generation=stored.generation
+        )
+        if status != stored.status:
+            decision = Decision(status=status, plan=None, running=frozenset())
+            self._store.record(stored.key, Recorded(decision, stored.analysis, stored.results))
+            self._log.error("the stored spec is not accepted", rollout=stored.key, why=why)
+        return Done()
+
+    def _gone(self, key: str) -> Outcome:
+        self._gatherer.want(key, frozenset())
+        self._ahead.pop(key, None)
+        self._on_recorded(key, None)
+        return Gone()
+
+
+def _is_news(before: Status, decision: Decision, results: tuple[CheckResult, ...], stored: Stored) -> bool:
+    """Is there anything to write? At rest nothing but the time of the last look changes, and that is not worth it."""
+    told = decision.records or decision.events or decision.actions
+    same = replace(decision.status, clock_at=before.clock_at) == stored.status
+    return bool(told) or not same or results != stored.results
+
+
+def _wanted(checks: tuple[Check, ...], status: Status) -> frozenset[Wanted]:
+    """The queries the checks need: each for the candidate and for stable."""
+    if status.candidate is None or status.stable is None:
+        return frozenset()
+    names = (status.candidate.name, status.stable.name)
+    return frozenset((check.query, name) for check in checks if check.query is not None for name in names)
+
+
+def _only_decreases(before: Status, after: Status) -> bool:
+    """Does this take share from a version that was on trial, and give none to another one?"""
+    if before.candidate is None:
+        return False
+    name = before.candidate.name
+    return after.candidate is None and weight_of(after.slots, name) < weight_of(before.slots, name)
+
+
+def _leaving(spec: Spec, status: Status) -> Spec:
+    """A rollout that is being deleted has its stable version as target: all traffic goes there first."""
+    return replace(spec, target=status.stable.name) if status.stable is not None else spec
+
+
+def _has_left(decision: Decision) -> bool:
+    """Is nothing but stable involved any more?"""
+    status = decision.status
+    draining = [r for r in status.retiring if r.elapsed_s < r.drain_s]
+    return status.candidate is None and not draining

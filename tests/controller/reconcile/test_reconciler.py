@@ -1,0 +1,328 @@
+"""The six verbs around the core, with a real registry of routers and workloads that are ready when told."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from controller.adapters.routers import RouterRegistry
+from controller.core.checks import AtMost, Check, Lack, Metric
+from controller.core.spec import CanaryStage, Capacity, FullStage, Spec, VersionSpec
+from controller.core.status import Action, Decision, Phase, Verb, VersionObserved
+from controller.errors import StoreUnavailable
+from controller.ports import Recorded, Stored
+from controller.reconcile.gather import Gatherer
+from controller.reconcile.reconciler import Again, Compiled, Done, Gone, Outcome, Reconciler, Retry
+from controller.telemetry import Metrics
+from headgate.log import Log
+from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan
+from tests.controller.memory_store import MemoryStore
+
+KEY = "default/fraud"
+
+
+class ReadyWorkloads:
+    """Workloads whose versions are ready as soon as they shall run."""
+
+    def __init__(self) -> None:
+        self.running: frozenset[str] = frozenset()
+
+    async def observe(
+        self, key: str, documents: Mapping[str, Mapping[str, Any]]
+    ) -> Mapping[str, VersionObserved]:
+        return {
+            identity: VersionObserved((Endpoint("127.0.0.1", 9000 + index),), is_running=True)
+            for index, identity in enumerate(sorted(documents))
+            if identity in self.running
+        }
+
+    async def apply(
+        self, key: str, documents: Mapping[str, Mapping[str, Any]], running: frozenset[str]
+    ) -> None:
+        self.running = running
+
+
+class FailingStore(MemoryStore):
+    """A store whose disk may be full."""
+
+    is_full = False
+
+    def record(self, key: str, recorded: Recorded) -> None:
+        if self.is_full:
+            raise StoreUnavailable("no space left on device")
+        super().record(key, recorded)
+
+
+class Scene:
+    """One rollout, one router, one controller on a clock of our own."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.store = FailingStore()
+        self.routers = RouterRegistry(self.store, lambda: self.now)
+        self.workloads = ReadyWorkloads()
+        self.metrics = Metrics()
+        self.applied = NOTHING_APPLIED
+        self.plan: RoutePlan | None = None
+        self.error = ""
+        self.told: list[Decision | None] = []
+        self.gatherer = Gatherer({}, lambda key: None)
+        self.reconciler = self.controller()
+
+    def controller(self) -> Reconciler:
+        return Reconciler(
+            store=self.store,
+            workloads=self.workloads,
+            routers=self.routers,
+            gatherer=self.gatherer,
+            compile_document=compile_document,
+            epoch=self.store.acquire_epoch(self.routers.epoch_seen()),
+            metrics=self.metrics,
+            now=lambda: self.now,
+            on_recorded=lambda key, decision: self.told.append(decision),
+            log=Log("test"),
+        )
+
+    def write(self, **document: object) -> None:
+        self.store.put_document(KEY, {"target": "v1", "check": True} | document)
+
+    async def turn(self, times: int = 1, *, seconds: float = 1.0) -> Outcome:
+        """Reconcile, let the router apply what it is offered, and let time pass."""
+        outcome: Outcome = Done()
+        for _ in range(times):
+            outcome = await self.reconciler.reconcile(KEY)
+            offered = await self.routers.poll(KEY, "r1", self.applied, self.error, 0.0)
+            if isinstance(offered, RoutePlan):
+                self.plan, self.applied = offered, offered.triple
+                await self.routers.poll(KEY, "r1", self.applied, self.error, 0.0)
+            self.now += seconds
+        return outcome
+
+    def stored(self) -> Stored:
+        stored = self.store.load(KEY)
+        assert stored is not None
+        return stored
+
+    def weight(self, version: str) -> int:
+        assert self.plan is not None
+        return self.plan.weights().get(version, 0)
+
+
+def compile_document(stored: Stored) -> Compiled | str:
+    if stored.document.get("bad"):
+        return "spec.target: v9 is not among the versions"
+    checks = (Check("errors", Metric.ERRORS, AtMost(0.01)),) if stored.document["check"] else ()
+    versions = tuple(VersionSpec(f"v{n}", f"id-{n}") for n in (1, 2, 3))
+    spec = Spec(
+        key=stored.key,
+        generation=stored.generation,
+        target=str(stored.document["target"]),
+        versions=versions,
+        initial_stable="v1",
+        stages=(CanaryStage((1000, 5000), 3.0, tuple(c.name for c in checks)), FullStage()),
+        checks=checks,
+        capacity=Capacity(drain_s=2.0, keep_stable_warm_s=5.0),
+    )
+    return Compiled(spec, {version.identity: {"name": version.name} for version in versions})
+
+
+def test_a_candidate_without_checks_is_ramped_promoted_and_the_old_version_is_stopped_at_last() -> None:
+    async def story() -> Scene:
+        scene = Scene()
+        scene.write(check=False)
+        await scene.turn(4)
+        assert scene.stored().status.phase is Phase.HEALTHY
+        scene.write(check=False, target="v2")
+        await scene.turn(4)
+        assert scene.weight("v2") == 1000
+        await scene.turn(20)
+        return scene
+
+    scene = asyncio.run(story())
+    assert scene.stored().status.phase is Phase.HEALTHY
+    assert scene.weight("v2") == 10_000
+    assert scene.workloads.running == {"id-2"}
+
+
+def test_without_evidence_the_candidate_stays_where_it_is() -> None:
+    async def story() -> Scene:
+        scene = Scene()
+        scene.write()
+        await scene.turn(4)
+        scene.write(target="v2")
+        await scene.turn(60)
+        return scene
+
+    scene = asyncio.run(story())
+    assert scene.weight("v2") == 1000
+    assert [result.lack for result in scene.stored().results] == [Lack.NO_DATA]
+
+
+def test_at_rest_nothing_is_written() -> None:
+    async def story() -> tuple[Outcome, Stored, Stored]:
+        scene = Scene()
+        scene.write()
+        await scene.turn(5)
+        before = scene.stored()
+        outcome = await scene.turn(5)
+        return outcome, before, scene.stored()
+
+    outcome, before, after = asyncio.run(story())
+    assert outcome == Done()
+    assert after is before
+
+
+def test_a_rollback_is_done_in_one_reconcile_and_needs_no_evidence() -> None:
+    async def story() -> Scene:
+        scene = Scene()
+        scene.write()
+        await scene.turn(4)
+        scene.write(target="v2")
+        await scene.turn(4)
+        scene.store.add_action(KEY, Action("a1", Verb.ROLLBACK, "v2", "ann", "no good"))
+        await scene.turn()
+        return scene
+
+    scene = asyncio.run(story())
+    assert scene.weight("v2") == 0
+    assert scene.store.action_result("a1") == (True, "rollback of v2 accepted")
+
+
+def test_a_decrease_is_in_force_though_its_record_cannot_be_written_and_an_increase_is_not() -> None:
+    async def story() -> Scene:
+        scene = Scene()
+        scene.write(check=False)
+        await scene.turn(4)
+        scene.write(check=False, target="v2")
+        await scene.turn(1)
+        scene.store.is_full = True
+        outcome = await scene.turn(3)
+        assert isinstance(outcome, Retry)
+        assert scene.weight("v2") == 0
+        scene.store.is_full = False
+        await scene.turn(3)
+        assert scene.weight("v2") == 1000
+        scene.store.add_action(KEY, Action("a1", Verb.ROLLBACK, "v2", "ann", "no good"))
+        scene.store.is_full = True
+        assert isinstance(await scene.turn(2), Retry)
+        assert scene.weight("v2") == 0
+        scene.store.is_full = False
+        await scene.turn(6)
+        return scene
+
+    scene = asyncio.run(story())
+    assert scene.stored().status.phase is Phase.ROLLED_BACK
+    assert scene.weight("v2") == 0
+
+
+def test_a_restarted_controller_goes_on_where_the_last_one_was() -> None:
+    async def story() -> Scene:
+        scene = Scene()
+        scene.write(check=False)
+        await scene.turn(4)
+        scene.write(check=False, target="v2")
+        await scene.turn(4)
+        scene.routers = RouterRegistry(scene.store, lambda: scene.now)
+        scene.reconciler = scene.controller()
+        await scene.turn(1)
+        assert scene.weight("v2") == 1000
+        assert scene.plan is not None
+        assert scene.plan.epoch == 2
+        await scene.turn(12)
+        return scene
+
+    assert asyncio.run(story()).weight("v2") == 10_000
+
+
+def test_a_controller_whose_store_is_older_than_the_routers_takes_a_higher_epoch() -> None:
+    async def story() -> RoutePlan | None:
+        scene = Scene()
+        scene.applied = Applied(41, 7, 1)
+        scene.write()
+        await scene.turn(3)
+        return scene.plan
+
+    plan = asyncio.run(story())
+    assert plan is not None
+    assert plan.epoch == 42
+
+
+def test_a_router_that_refuses_the_plan_is_named_and_blocks_the_increase() -> None:
+    async def story() -> Scene:
+        scene = Scene()
+        scene.write(check=False)
+        await scene.turn(4)
+        scene.error = "slots: they end at 9999 instead of 10000"
+        scene.write(check=False, target="v2")
+        await scene.turn(6)
+        return scene
+
+    scene = asyncio.run(story())
+    assert scene.weight("v2") == 0
+    assert "they end at 9999" in scene.stored().status.message
+
+
+def test_a_stored_spec_that_is_not_accepted_stalls_and_leaves_the_traffic_alone() -> None:
+    async def story() -> Scene:
+        scene = Scene()
+        scene.write()
+        await scene.turn(4)
+        scene.write(bad=True)
+        await scene.turn(2)
+        return scene
+
+    scene = asyncio.run(story())
+    assert scene.stored().status.phase is Phase.STALLED
+    assert "v9 is not among the versions" in scene.stored().status.message
+    assert scene.weight("v1") == 10_000
+    assert scene.workloads.running == {"id-1"}
+
+
+def test_a_deleted_rollout_moves_all_traffic_to_stable_before_anything_stops() -> None:
+    async def story() -> tuple[Scene, list[int], Outcome]:
+        scene = Scene()
+        scene.write(check=False)
+        await scene.turn(4)
+        scene.write(check=False, target="v2")
+        await scene.turn(4)
+        scene.store.mark_deleting(KEY)
+        await scene.turn(1)
+        weights = [scene.weight("v2"), len(scene.workloads.running)]
+        outcome: Outcome = Again(0.0)
+        while not isinstance(outcome, Gone):
+            outcome = await scene.reconciler.reconcile(KEY)
+            scene.now += 1.0
+            if scene.store.load(KEY) is not None:
+                await scene.routers.poll(KEY, "r1", scene.applied, "", 0.0)
+        return scene, weights, outcome
+
+    scene, weights, _ = asyncio.run(story())
+    assert weights == [0, 2]
+    assert scene.workloads.running == frozenset()
+    assert scene.told[-1] is None
+
+
+def test_a_decision_that_breaks_an_invariant_is_not_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any) -> Decision:
+        from controller.core.machine import decide
+
+        decision = decide(*args)
+        if decision.plan is None or decision.status.generation < 2:
+            return decision
+        return replace(decision, status=replace(decision.status, epoch=0))
+
+    async def story() -> tuple[Outcome, Scene]:
+        scene = Scene()
+        scene.write(check=False)
+        await scene.turn(4)
+        monkeypatch.setattr("controller.reconcile.reconciler.decide", broken)
+        scene.write(check=False, target="v2")
+        return await scene.turn(5), scene
+
+    outcome, scene = asyncio.run(story())
+    assert isinstance(outcome, Retry)
+    assert "I6" in outcome.why
+    assert scene.weight("v1") == 10_000
+    assert b"headgate_invariant_violations_total" in scene.metrics.exposition()
