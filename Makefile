@@ -27,7 +27,7 @@ check: $(READY) ## format, lint, types, layers, lock: what must hold before a co
 	@$(PY) -m ruff check $(CODE)
 	@$(PY) -m mypy
 	@$(PY) -m mypy examples/digits scripts
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 	@$(PY) scripts/check_lock.py && echo 'requirements.lock: pinned, hashed, names no address'
 
 format: $(READY) ## put the code into its format and mend what the linter can mend
