@@ -75,9 +75,9 @@ def _values(said: Prediction, policy: Comparison) -> _Values | None:
         return _at(said, policy.label)
     if said.protocol == "v2":
         return _first_tensor(said.value)
-    if number(said.value) is not None:
+    if not isinstance(said.value, dict):
         return _numbers("", said.value)
-    for name in NAMES if isinstance(said.value, dict) else ():
+    for name in NAMES:
         if name in said.value:
             return _numbers("/" + name, said.value[name])
     return None
