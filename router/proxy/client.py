@@ -190,6 +190,11 @@ class Client(asyncio.Protocol):
         """Whether nothing of a request has come since the last answer."""
         return self.exchange is None and not self._pending and not self.is_writing_paused
 
+    @property
+    def has_no_more(self) -> bool:
+        """Whether the client closed its side and nothing that it sent before waits."""
+        return self.is_half_closed and not self._pending
+
     # -- reading -----------------------------------------------------------------------------------------------
 
     def _more_head(self, data: bytes) -> None:

@@ -374,7 +374,7 @@ class Exchange:
                 framing = b"Transfer-Encoding: chunked\r\n"
             else:
                 self._keep_alive = False
-        if self._worker.is_draining or self.client.is_half_closed or not self._is_request_done:
+        if self._worker.is_draining or self.client.has_no_more or not self._is_request_done:
             self._keep_alive = False
         if not self._keep_alive:
             connection = b"Connection: close\r\n"
@@ -507,7 +507,7 @@ class Exchange:
             return
         is_done = self._is_request_done
         keep_alive = self.request.keep_alive and is_done and not self._worker.is_draining
-        if self.client.is_half_closed:
+        if self.client.has_no_more:
             keep_alive = False
         lines = self._serving.answer_line + b"x-request-id: %b\r\n" % self._request_id
         self._end(is_reusable=False)

@@ -168,10 +168,10 @@ def parse_answer(head: bytes, *, to_head: bool) -> Answer:
 
 def check_partial(data: bytes | bytearray, searched: int) -> None:
     """Refused if a head that has not ended yet can no longer become one; `searched` bytes were looked at before."""
-    if _BARE.search(data, max(searched - 1, 0)) is not None:
-        raise _explain(bytes(data))
     if searched == 0 and data != b"\r" and re.match(_TOKEN, data) is None:
         raise _bad("bad_request_line", "the request does not begin with a method: is this another protocol?")
+    if _BARE.search(data, max(searched - 1, 0)) is not None:
+        raise _explain(bytes(data))
 
 
 class Chunks:
