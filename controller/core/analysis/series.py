@@ -139,7 +139,11 @@ def _interval_s(arms: Iterable[Counts]) -> float:
 
 
 def _newest(counts: Counts) -> float:
-    return max((samples[-1][0] for samples in counts.total.values()), default=-math.inf)
+    """Up to when both counters are known: they may come from two queries, one a little later than the other."""
+    return min(
+        max((samples[-1][0] for samples in series.values()), default=math.inf)
+        for series in (counts.total, counts.events)
+    )
 
 
 def _untimely(oldest: float, newest: float, interval: float, now: float) -> str:
