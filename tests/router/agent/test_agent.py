@@ -28,9 +28,10 @@ from router.core.counters import (
     drop_cell,
 )
 from router.core.guard import TRIPS_BYTES, write_trip
+from tests.router.agent.bench import Bench
 
 
-def test_a_plan_reaches_the_worker_the_disk_and_is_acknowledged(bench: Any) -> None:
+def test_a_plan_reaches_the_worker_the_disk_and_is_acknowledged(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = bench.plan(share=500)
     worker = bench.worker(agent.run)
@@ -43,7 +44,7 @@ def test_a_plan_reaches_the_worker_the_disk_and_is_acknowledged(bench: Any) -> N
     assert sorted(kept.columns) == ["id-1", "id-2"]
 
 
-def test_a_poll_says_who_asks_with_the_token_and_the_wire_versions_it_reads(bench: Any) -> None:
+def test_a_poll_says_who_asks_with_the_token_and_the_wire_versions_it_reads(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     agent.follow(controller)
     poll = bench.until(lambda: controller.polls, "a poll came")[0]
@@ -51,7 +52,7 @@ def test_a_poll_says_who_asks_with_the_token_and_the_wire_versions_it_reads(benc
     assert (poll["header x-headgate-wire"], poll["header authorization"]) == ("1", "Bearer s3cret")
 
 
-def test_a_new_plan_is_acknowledged_although_a_poll_hangs(bench: Any) -> None:
+def test_a_new_plan_is_acknowledged_although_a_poll_hangs(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = bench.plan()
     bench.worker(agent.run)
@@ -63,7 +64,7 @@ def test_a_new_plan_is_acknowledged_although_a_poll_hangs(bench: Any) -> None:
     assert len(controller.polls) < 40
 
 
-def test_nothing_is_acknowledged_before_every_live_worker_runs_it(bench: Any) -> None:
+def test_nothing_is_acknowledged_before_every_live_worker_runs_it(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent(workers=2)
     controller.plan = bench.plan()
     quick, late = bench.worker(agent.run, 0), bench.worker(agent.run, 1, is_deaf=True)
@@ -75,7 +76,7 @@ def test_nothing_is_acknowledged_before_every_live_worker_runs_it(bench: Any) ->
     bench.until(lambda: controller.acknowledged(controller.plan), "both run it")
 
 
-def test_a_worker_that_starts_holds_back_new_acknowledgements_only(bench: Any) -> None:
+def test_a_worker_that_starts_holds_back_new_acknowledgements_only(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent(workers=2)
     first = controller.plan = bench.plan()
     workers = [bench.worker(agent.run, index) for index in range(2)]
@@ -93,7 +94,7 @@ def test_a_worker_that_starts_holds_back_new_acknowledgements_only(bench: Any) -
     bench.until(lambda: controller.acknowledged(second))
 
 
-def test_a_dead_worker_holds_back_nothing(bench: Any) -> None:
+def test_a_dead_worker_holds_back_nothing(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent(workers=2)
     controller.plan = bench.plan()
     bench.worker(agent.run, 0)
@@ -104,7 +105,7 @@ def test_a_dead_worker_holds_back_nothing(bench: Any) -> None:
     bench.until(lambda: controller.acknowledged(controller.plan))
 
 
-def test_without_any_live_worker_nothing_is_acknowledged(bench: Any) -> None:
+def test_without_any_live_worker_nothing_is_acknowledged(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = bench.plan()
     agent.follow(controller)
@@ -124,7 +125,7 @@ def test_without_any_live_worker_nothing_is_acknowledged(bench: Any) -> None:
     ],
 )
 def test_a_plan_that_may_not_be_run_is_refused_reported_and_changes_nothing(
-    bench: Any, offered: dict[str, Any], why: str
+    bench: Bench, offered: dict[str, Any], why: str
 ) -> None:
     controller, agent = bench.controller(), bench.agent()
     good = controller.plan = bench.plan(5, 7)
@@ -144,7 +145,9 @@ def test_a_plan_that_may_not_be_run_is_refused_reported_and_changes_nothing(
     assert "error" not in controller.polls[-1]
 
 
-def test_a_refused_plan_that_is_offered_again_and_again_is_not_asked_for_in_a_tight_loop(bench: Any) -> None:
+def test_a_refused_plan_that_is_offered_again_and_again_is_not_asked_for_in_a_tight_loop(
+    bench: Bench,
+) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.raw = b'{"wire": 1, "rollout": 7}'
     agent.follow(controller)
@@ -154,7 +157,7 @@ def test_a_refused_plan_that_is_offered_again_and_again_is_not_asked_for_in_a_ti
     assert agent.log().count("plan refused") == 1
 
 
-def test_what_a_worker_refuses_is_reported_with_its_name(bench: Any) -> None:
+def test_what_a_worker_refuses_is_reported_with_its_name(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = bench.plan()
     worker = bench.worker(agent.run, refuses="salt: not mine")
@@ -166,7 +169,7 @@ def test_what_a_worker_refuses_is_reported_with_its_name(bench: Any) -> None:
     bench.until(lambda: controller.acknowledged(controller.plan))
 
 
-def test_a_restarted_agent_asks_nobody_and_still_says_what_is_applied(bench: Any) -> None:
+def test_a_restarted_agent_asks_nobody_and_still_says_what_is_applied(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     plan = controller.plan = bench.plan(3, 4, 5)
     worker = bench.worker(agent.run)
@@ -184,7 +187,7 @@ def test_a_restarted_agent_asks_nobody_and_still_says_what_is_applied(bench: Any
     assert worker.assignment.plan == plan
 
 
-def test_a_controller_that_was_away_is_found_again_and_each_change_is_said_once(bench: Any) -> None:
+def test_a_controller_that_was_away_is_found_again_and_each_change_is_said_once(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = bench.plan()
     bench.worker(agent.run)
@@ -201,7 +204,7 @@ def test_a_controller_that_was_away_is_found_again_and_each_change_is_said_once(
 
 
 @pytest.mark.parametrize(("status", "said"), [(401, "token is not accepted"), (403, "may not do this")])
-def test_a_refused_token_is_said_and_the_plan_stays(bench: Any, status: int, said: str) -> None:
+def test_a_refused_token_is_said_and_the_plan_stays(bench: Bench, status: int, said: str) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = bench.plan()
     bench.worker(agent.run)
@@ -214,7 +217,7 @@ def test_a_refused_token_is_said_and_the_plan_stays(bench: Any, status: int, sai
     assert "s3cret" not in agent.log()
 
 
-def test_a_404_keeps_the_last_plan(bench: Any) -> None:
+def test_a_404_keeps_the_last_plan(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = bench.plan()
     bench.worker(agent.run)
@@ -225,7 +228,7 @@ def test_a_404_keeps_the_last_plan(bench: Any) -> None:
     assert agent.get("/v1/plan")["applied"] == "1.1.0"
 
 
-def test_the_leaders_address_is_followed_on_an_allowed_host_only(bench: Any) -> None:
+def test_the_leaders_address_is_followed_on_an_allowed_host_only(bench: Bench) -> None:
     follower, leader, agent = bench.controller(), bench.controller(), bench.agent()
     leader.plan = bench.plan()
     bench.worker(agent.run)
@@ -238,7 +241,7 @@ def test_the_leaders_address_is_followed_on_an_allowed_host_only(bench: Any) -> 
     bench.until(lambda: leader.telemetry, "telemetry goes to the leader too")
 
 
-def test_telemetry_carries_the_counts_of_all_workers_trips_and_the_pin(bench: Any) -> None:
+def test_telemetry_carries_the_counts_of_all_workers_trips_and_the_pin(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent(workers=2)
     controller.plan = bench.plan(share=100)
     workers = [bench.worker(agent.run, index) for index in range(2)]
@@ -275,12 +278,12 @@ def test_telemetry_carries_the_counts_of_all_workers_trips_and_the_pin(bench: An
     assert report.boot == agent.directory.boot
 
 
-def _with_shadow(bench: Any) -> Any:
+def _with_shadow(bench: Bench) -> Any:
     versions = (PlanVersion("v1", "id-1", "stable"), PlanVersion("v3", "id-3", "candidate"))
     return bench.plan(versions=versions, shadows=(Shadow("v3", 1_000_000),))
 
 
-def test_shadow_counters_are_the_observers_with_the_workers_drops_added(bench: Any) -> None:
+def test_shadow_counters_are_the_observers_with_the_workers_drops_added(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = _with_shadow(bench)
     worker = bench.worker(agent.run)
@@ -302,7 +305,7 @@ def test_shadow_counters_are_the_observers_with_the_workers_drops_added(bench: A
     assert later.shadows[0].dropped == {"queue_full": 4, "timeout": 1}
 
 
-def test_while_the_observer_is_away_its_last_counters_are_read_from_disk(bench: Any) -> None:
+def test_while_the_observer_is_away_its_last_counters_are_read_from_disk(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = _with_shadow(bench)
     bench.worker(agent.run)
@@ -314,7 +317,7 @@ def test_while_the_observer_is_away_its_last_counters_are_read_from_disk(bench: 
     assert report.shadows[0].pairs == 5
 
 
-def test_the_last_report_is_sent_at_sigterm(bench: Any) -> None:
+def test_the_last_report_is_sent_at_sigterm(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = bench.plan()
     worker = bench.worker(agent.run)
@@ -327,7 +330,7 @@ def test_the_last_report_is_sent_at_sigterm(bench: Any) -> None:
 
 
 def test_a_plan_file_is_read_again_at_sighup_and_a_bad_one_changes_nothing(
-    bench: Any, tmp_path: Path
+    bench: Bench, tmp_path: Path
 ) -> None:
     agent, file = bench.agent(), tmp_path / "plan.json"
     file.write_bytes(encode(bench.plan()))
@@ -351,7 +354,7 @@ def test_a_plan_file_is_read_again_at_sighup_and_a_bad_one_changes_nothing(
     assert agent.get("/v1/plan")["plan"]["generation"] == 2
 
 
-def test_health_is_always_ready_only_with_a_plan_and_a_worker(bench: Any) -> None:
+def test_health_is_always_ready_only_with_a_plan_and_a_worker(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     agent.follow(controller)
     assert agent.ask("/healthz")[0] == 200
@@ -363,14 +366,14 @@ def test_health_is_always_ready_only_with_a_plan_and_a_worker(bench: Any) -> Non
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
-def test_a_request_that_did_not_mean_this_machine_is_refused(bench: Any, host: str) -> None:
+def test_a_request_that_did_not_mean_this_machine_is_refused(bench: Bench, host: str) -> None:
     agent = bench.agent().follow(bench.controller())
     assert agent.ask("/healthz", host)[0] in (400, 421)
     for name in ("localhost", "127.0.0.1:1", "[::1]:1"):
         assert agent.ask("/healthz", name)[0] == 200
 
 
-def test_metrics_carry_counts_buckets_and_every_drop_reason(bench: Any) -> None:
+def test_metrics_carry_counts_buckets_and_every_drop_reason(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = _with_shadow(bench)
     worker = bench.worker(agent.run)
@@ -401,7 +404,7 @@ def test_metrics_carry_counts_buckets_and_every_drop_reason(bench: Any) -> None:
     assert lines['headgate_router_applied_generation{rollout="ml/fraud"}'] == "1.0"
 
 
-def test_stats_are_of_the_window_alone_and_a_bad_window_is_refused(bench: Any) -> None:
+def test_stats_are_of_the_window_alone_and_a_bad_window_is_refused(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = bench.plan()
     worker = bench.worker(agent.run)
