@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from controller.core.analysis.inputs import Counts, Missing
 from controller.core.checks import CheckResult, PrometheusQuery
+from controller.core.spec import Spec
 from controller.core.status import (
     Action,
     Decision,
@@ -44,6 +45,14 @@ class Recorded:
     decision: Decision
     analysis: bytes
     results: tuple[CheckResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What the user wrote, ready for use: the core's spec, and each version as written by its identity."""
+
+    spec: Spec
+    versions: Mapping[str, Mapping[str, Any]]
 
 
 class Store(Protocol):

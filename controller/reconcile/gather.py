@@ -5,7 +5,7 @@ takes what the last answer was. How old that may be is for the judge to say, by 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from controller.core.analysis.inputs import Counts, Missing
@@ -24,11 +24,11 @@ class Gatherer:
 
     def __init__(
         self,
-        providers: Mapping[str, Counters],
+        counters: Counters,
         on_news: Callable[[str], None],
         interval_s: float = INTERVAL_S,
     ) -> None:
-        self._providers = providers
+        self._counters = counters
         self._on_news = on_news
         self._interval_s = interval_s
         self._tasks: dict[tuple[str, Wanted], asyncio.Task[None]] = {}
@@ -57,11 +57,7 @@ class Gatherer:
 
     async def _ask_on(self, key: str, wanted: Wanted) -> None:
         query, version = wanted
-        provider = self._providers.get(query.provider)
-        if provider is None:
-            self._answers[(key, wanted)] = Missing(f"no provider {query.provider} is configured")
-            return
         while True:
-            self._answers[(key, wanted)] = await provider.counts(query, version)
+            self._answers[(key, wanted)] = await self._counters.counts(query, version)
             self._on_news(key)
             await asyncio.sleep(self._interval_s)

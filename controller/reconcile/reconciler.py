@@ -5,9 +5,8 @@ increase is never in force without its record; a decrease whose record cannot be
 the same, and carried in memory until it can.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from controller.core.analysis.inputs import Arms, Inputs, Roles, StepContext
 from controller.core.analysis.judge import judge
@@ -20,18 +19,10 @@ from controller.core.spec import Spec
 from controller.core.status import Action, Decision, Observed, Phase, Status, VersionRef
 from controller.core.steps import at, steps_of
 from controller.errors import StoreUnavailable
-from controller.ports import Recorded, Routers, Store, Stored, Workloads
+from controller.ports import Compiled, Recorded, Routers, Store, Stored, Workloads
 from controller.reconcile.gather import Gatherer, Wanted
 from controller.telemetry import Metrics
 from headgate.log import Log
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """What the user wrote, ready for use: the core's spec, and each version as written by its identity."""
-
-    spec: Spec
-    versions: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

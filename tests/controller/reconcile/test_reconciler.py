@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from controller.adapters.routers import RouterRegistry
-from controller.core.checks import AtMost, Check, Lack, Metric
+from controller.core.analysis.inputs import Missing
+from controller.core.checks import AtMost, Check, Lack, Metric, PrometheusQuery
 from controller.core.spec import CanaryStage, Capacity, FullStage, Spec, VersionSpec
 from controller.core.status import Action, Decision, Phase, Verb, VersionObserved
 from controller.errors import StoreUnavailable
-from controller.ports import Recorded, Stored
+from controller.ports import Compiled, Recorded, Stored
 from controller.reconcile.gather import Gatherer
-from controller.reconcile.reconciler import Again, Compiled, Done, Gone, Outcome, Reconciler, Retry
+from controller.reconcile.reconciler import Again, Done, Gone, Outcome, Reconciler, Retry
 from controller.telemetry import Metrics
 from headgate.log import Log
 from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan
@@ -44,6 +45,13 @@ class ReadyWorkloads:
         self.running = running
 
 
+class NoCounters:
+    """No provider is configured."""
+
+    async def counts(self, query: PrometheusQuery, version: str) -> Missing:
+        return Missing(f"no provider {query.provider} is configured")
+
+
 class FailingStore(MemoryStore):
     """A store whose disk may be full."""
 
@@ -68,7 +76,7 @@ class Scene:
         self.plan: RoutePlan | None = None
         self.error = ""
         self.told: list[Decision | None] = []
-        self.gatherer = Gatherer({}, lambda key: None)
+        self.gatherer = Gatherer(NoCounters(), lambda key: None)
         self.reconciler = self.controller()
 
     def controller(self) -> Reconciler:

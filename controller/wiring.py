@@ -1,0 +1,328 @@
+"""Puts the local controller together: one process that owns the store, reconciles, serves the API and minds routers.
+
+`up` runs until SIGTERM or SIGINT and then stops what it started, in order: reconciling, the API, routers (they
+drain), model servers. Killed at any instant it leaves routers and model servers running; the next `up` on the same
+state folder takes them over and goes on where the last decision was recorded.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from controller.adapters.processes import LocalWorkloads
+from controller.adapters.processes.router import RouterCommand, RouterFailed, RouterProcess
+from controller.adapters.prometheus.counters import PrometheusCounters, Provider
+from controller.adapters.routers import RouterRegistry
+from controller.adapters.sqlite import SqliteStore
+from controller.api.app import create_app
+from controller.api.deps import Changes, Deps
+from controller.api.server import api_server, listen
+from controller.core.status import Decision
+from controller.crd import BASE_DIR, Parsed, Refused, changes, load_documents, parse
+from controller.crd.compiler import Compiler
+from controller.errors import ControllerError
+from controller.ports import Compiled, Stored
+from controller.reconcile.gather import Gatherer
+from controller.reconcile.loop import Loop
+from controller.reconcile.queue import WorkQueue
+from controller.reconcile.reconciler import Reconciler
+from controller.settings import LocalSettings
+from controller.telemetry import Metrics
+from headgate.log import Log
+
+ENDPOINT_FILE: Final = "endpoint.json"
+TOKEN_FILE: Final = "token"  # noqa: S105  (a file's name)
+
+
+class CannotStart(Exception):
+    """`up` cannot begin; the text says what is wrong and what to do."""
+
+
+@dataclass(slots=True)
+class Local:
+    """All parts of a running local controller."""
+
+    settings: LocalSettings
+    store: SqliteStore
+    registry: RouterRegistry
+    workloads: LocalWorkloads
+    counters: PrometheusCounters
+    gatherer: Gatherer
+    queue: WorkQueue
+    loop: Loop
+    deps: Deps
+    log: Log
+    api_port: int
+    token_path: Path
+    routers: dict[str, RouterProcess] = field(default_factory=dict)
+
+
+def up(settings: LocalSettings, announce: Callable[[str], None]) -> int:
+    """Run controller and routers until told to stop: 0 after a stop in order, 1 if it could not start.
+
+    `announce` gets the lines a person should read.
+    """
+    try:
+        return asyncio.run(_run(settings, announce))
+    except (CannotStart, ControllerError, RouterFailed) as error:
+        print(f"headgate up: {error}", file=sys.stderr)
+        return 1
+
+
+async def _run(settings: LocalSettings, announce: Callable[[str], None]) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    local, listener = _build(settings)
+    server = api_server(create_app(local.deps))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    looping: asyncio.Task[None] | None = None
+    try:
+        await local.workloads.start(local.store.keys())
+        looping = asyncio.create_task(local.loop.run())
+        keys = local.store.keys()
+        for key in keys:
+            local.queue.add(key)
+        await _start_routers(local)
+        _write_endpoint(local)
+        _announce(local, announce)
+        await _until_stopped(stop, serving, looping)
+    finally:
+        await _stop(local, looping)
+        local.deps.changes.close()
+        local.registry.close()
+        server.should_exit = True
+        await serving
+        local.store.close()
+    return 0
+
+
+def _build(settings: LocalSettings) -> tuple[Local, Any]:
+    state = settings.state_dir
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = Log("controller")
+    store = SqliteStore(state / "headgate.db")
+    queue, changes_, compiler = WorkQueue(), Changes(), Compiler()
+    registry = RouterRegistry(store, time.time, on_change=lambda key: _wake(queue, changes_, key))
+    metrics = Metrics(lambda: _statuses(store))
+    workloads = LocalWorkloads(state, folder=Path.cwd(), on_change=queue.add)
+    counters = PrometheusCounters(Provider(name, url) for name, url in settings.providers.items())
+    gatherer = Gatherer(counters, queue.add)
+    next_at: dict[str, float | None] = {}
+
+    def recorded(key: str, decision: Decision | None) -> None:
+        if decision is None:
+            registry.drop(key)
+            next_at.pop(key, None)
+        else:
+            next_at[key] = decision.requeue_at
+        changes_.notify(key)
+
+    reconciler = Reconciler(
+        store=store,
+        workloads=workloads,
+        routers=registry,
+        gatherer=gatherer,
+        compile_document=lambda stored: _compiled(compiler, stored),
+        epoch=store.acquire_epoch(0),
+        metrics=metrics,
+        now=time.time,
+        on_recorded=recorded,
+        log=log,
+    )
+    loop = Loop(reconciler, queue, metrics, time.time, log)
+    _apply_files(settings, store)
+    listener = _listen(settings)
+    token_path = state / TOKEN_FILE
+    deps = Deps(
+        store=store,
+        routers=registry,
+        changes=changes_,
+        wake=lambda key: queue.add(key, urgent=True),
+        now=time.time,
+        token=_token(token_path),
+        metrics=metrics,
+        next_action_at=next_at.get,
+        is_ready=lambda: loop.has_seen(store.keys()),
+        providers=frozenset(settings.providers),
+    )
+    port = int(listener.getsockname()[1])
+    local = Local(
+        settings, store, registry, workloads, counters, gatherer, queue, loop, deps, log, port, token_path
+    )
+    return local, listener
+
+
+def _wake(queue: WorkQueue, changes_: Changes, key: str) -> None:
+    queue.add(key, urgent=True)
+    changes_.notify(key)
+
+
+def _statuses(store: SqliteStore) -> list[tuple[str, Any]]:
+    keys = store.keys()
+    found = ((key, store.load(key)) for key in keys)
+    return [(key, stored.status) for key, stored in found if stored is not None]
+
+
+def _compiled(compiler: Compiler, stored: Stored) -> Compiled | str:
+    found = compiler.compile(stored)
+    return str(found) if isinstance(found, Refused) else found
+
+
+def _apply_files(settings: LocalSettings, store: SqliteStore) -> None:
+    """Store every rollout of the files, or none of them and say every fault."""
+    wanted = [parsed for path in settings.files for parsed in _read_file(path, settings)]
+    for parsed in wanted:
+        known = store.load(parsed.key)
+        faults = changes(known.document if known else None, parsed.document, known.status if known else None)
+        if faults:
+            raise CannotStart(f"{parsed.key} cannot be changed to that: " + "; ".join(map(str, faults)))
+    for parsed in wanted:
+        store.put_document(parsed.key, parsed.document)
+
+
+def _read_file(path: Path, settings: LocalSettings) -> list[Parsed]:
+    try:
+        documents = load_documents(path.read_bytes())
+    except OSError as error:
+        raise CannotStart(f"{path}: {error.strerror}: name a file that can be read") from error
+    if isinstance(documents, Refused):
+        raise CannotStart(f"{path}: {documents}")
+    found: list[Parsed] = []
+    for document in documents:
+        content = with_base_dir(document.content, path)
+        parsed = parse(content, providers=frozenset(settings.providers))
+        if isinstance(parsed, Refused):
+            raise CannotStart(f"{path}: {parsed}")
+        found.append(parsed)
+    return found
+
+
+def with_base_dir(content: Any, path: Path) -> Any:
+    """The document with the folder of its file noted, from which relative paths of its processes start."""
+    metadata = content.get("metadata") if isinstance(content, dict) else None
+    if not isinstance(metadata, dict):
+        return content
+    annotations = {BASE_DIR: str(path.resolve().parent), **(metadata.get("annotations") or {})}
+    return {**content, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _listen(settings: LocalSettings) -> Any:
+    """The API's listening socket: where it was last time if any port would do, so that routers find it again."""
+    host, _, port = settings.api_listen.rpartition(":")
+    before = _read_endpoint(settings.state_dir).get("apiPort")
+    if port == "0" and isinstance(before, int):
+        try:
+            return listen(host, before)
+        except OSError:
+            before = None  # somebody else has it now: any other will do
+    try:
+        return listen(host, int(port))
+    except OSError as error:
+        raise CannotStart(f"{error}: stop what uses it, or choose another with --api") from error
+
+
+def _token(path: Path) -> str:
+    """The operator's token, made at the first start and kept; only its owner may read it."""
+    try:
+        found = path.read_text().strip()
+    except FileNotFoundError:
+        found = ""
+    if not found:
+        found = secrets.token_urlsafe(32)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(found + "\n")
+    path.chmod(0o600)
+    return found
+
+
+async def _start_routers(local: Local) -> None:
+    """One router for each rollout: the first where the settings say, the others on free ports."""
+    if not local.settings.start_router:
+        return
+    listen_at = local.settings.router_listen
+    keys = local.store.keys()
+    for key in keys:
+        await _start_router(local, key, listen_at)
+        listen_at = f"{listen_at.rpartition(':')[0]}:0"
+
+
+async def _start_router(local: Local, key: str, listen_at: str) -> None:
+    command = RouterCommand(
+        rollout=key,
+        run=local.settings.state_dir.absolute() / "routers" / key.replace("/", "."),
+        controller=f"http://127.0.0.1:{local.api_port}",
+        token_file=local.token_path.absolute(),
+        listen=listen_at,
+        admin="127.0.0.1:0",
+        workers=local.settings.workers,
+    )
+    router = RouterProcess(command, local.log, lambda ready: _write_endpoint(local))
+    local.routers[key] = router
+    await router.start()
+
+
+def _write_endpoint(local: Local) -> None:
+    """Say where everything is, for the other verbs and for people, by rename."""
+    routers = {key: dict(router.ready) for key, router in local.routers.items()}
+    first = next((ready.get("listen") for ready in routers.values()), None)
+    content = {
+        "api": f"http://127.0.0.1:{local.api_port}",
+        "apiPort": local.api_port,
+        "router": f"http://{first}" if first else None,
+        "routers": routers,
+        "tokenFile": str(local.token_path.absolute()),
+        "pid": os.getpid(),
+    }
+    path = local.settings.state_dir / ENDPOINT_FILE
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(content, indent=2) + "\n")
+    beside.replace(path)
+
+
+def _read_endpoint(state_dir: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((state_dir / ENDPOINT_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _announce(local: Local, announce: Callable[[str], None]) -> None:
+    for key, router in local.routers.items():
+        announce(
+            f"{key}: clients at http://{router.ready.get('listen')}, router at http://{router.ready.get('admin')}"
+        )
+    announce(
+        f"API at http://127.0.0.1:{local.api_port}, state in {local.settings.state_dir}; Ctrl-C stops everything"
+    )
+
+
+async def _until_stopped(
+    stop: asyncio.Event, serving: asyncio.Task[None], looping: asyncio.Task[None]
+) -> None:
+    """Wait for a signal; a part that ends by itself ends everything, with its error."""
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({stopped, serving, looping}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for task in done - {stopped}:
+        task.result()
+
+
+async def _stop(local: Local, looping: asyncio.Task[None] | None) -> None:
+    """Stop reconciling, drain the routers, then stop the model servers they no longer use."""
+    local.queue.close()
+    await asyncio.gather(*(task for task in (looping,) if task is not None), return_exceptions=True)
+    await asyncio.gather(*(router.close(stop=True) for router in local.routers.values()))
+    await local.gatherer.close()
+    await local.counters.close()
+    await local.workloads.close(stop_processes=True)
