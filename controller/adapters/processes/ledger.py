@@ -1,0 +1,87 @@
+"""What a restarted controller must know to take over the model servers that went on without it: one small file.
+
+A start is noted before it happens (with the token its environment will carry) and again after (with its process id
+and start time), so that a controller killed between the two finds the process by the token and starts no second.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One version that runs, or is just being started. `port` 0: none (a url); `pid` None: its id is not noted yet."""
+
+    key: str
+    identity: str
+    document: Mapping[str, Any]
+    token: str = ""
+    port: int = 0
+    pid: int | None = None
+    started: int | None = None
+    is_ready: bool = False
+    is_alive: bool = False
+    """False while it waits for its next start."""
+
+
+class Ledger:
+    """The entries in the file `path`; written whole, by rename."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._is_saved = True
+
+    def load(self) -> tuple[Entry, ...]:
+        """What the file says; nothing if there is none, or it cannot be read (it is then kept aside)."""
+        try:
+            entries = msgspec.json.decode(self._path.read_bytes(), type=list[Entry])
+        except FileNotFoundError:
+            entries = []
+        except msgspec.DecodeError as error:
+            aside = self._path.with_suffix(".bad")
+            self._path.replace(aside)
+            log.warning(
+                "process list unreadable, kept aside", extra={"file": str(aside), "error": str(error)}
+            )
+            entries = []
+        self._entries = {(entry.key, entry.identity): entry for entry in entries}
+        return tuple(entries)
+
+    def note(self, entry: Entry) -> None:
+        """Keep the entry. A file that cannot be written is no reason to stop a model server: the next change tries again."""
+        name = (entry.key, entry.identity)
+        if self._is_saved and self._entries.get(name) == entry:
+            return
+        self._entries[name] = entry
+        self._try_to_save()
+
+    def remove(self, key: str, identity: str) -> None:
+        """Forget it."""
+        if self._entries.pop((key, identity), None) is not None:
+            self._try_to_save()
+
+    def _try_to_save(self) -> None:
+        try:
+            self._save()
+        except OSError as error:
+            if self._is_saved:
+                log.warning("process list not written", extra={"file": str(self._path), "error": str(error)})
+            self._is_saved = False
+        else:
+            self._is_saved = True
+
+    def _save(self) -> None:
+        fresh = self._path.with_suffix(".new")
+        fresh.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(list(self._entries.values())))
+        fresh.replace(self._path)

@@ -1,0 +1,170 @@
+"""The `Workloads` port on one machine: which versions run, from one reconcile to the next and across our own death."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controller.adapters.processes.child import Child, adopt, find
+from controller.adapters.processes.health import Health
+from controller.adapters.processes.ledger import Entry, Ledger
+from controller.adapters.processes.ports import Ports
+from controller.adapters.processes.supervised import Local, Remote, Surroundings
+from controller.adapters.processes.version import ProcessVersion, UrlVersion, read_version
+from controller.core.status import VersionObserved
+
+log = logging.getLogger(__name__)
+
+_AFTER_FAULT_S = 1.0
+_Name = tuple[str, str]
+"""Rollout key and version identity."""
+
+
+@dataclass(slots=True)
+class _Running:
+    supervised: Local | Remote
+    task: asyncio.Task[None]
+
+
+class LocalWorkloads:
+    """Starts `process:` versions and watches those and `url:` versions.
+
+    State lives under `state`: `processes.json`, and `logs/NAMESPACE/NAME/VERSION.log`. Relative paths of a version
+    start from its `baseDir` (the rollout's annotation `headgate.dev/base-dir`), else from `folder`. `on_change` is
+    called with the rollout's key, on the event loop, whenever `observe` would answer differently than before.
+    Call `start` before anything else and `close` at the end; all in one event loop.
+    """
+
+    def __init__(self, state: Path, *, folder: Path, on_change: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._ledger = Ledger(state / "processes.json")
+        self._around = Surroundings(self._ledger, Ports(), state / "logs", on_change)
+        self._running: dict[_Name, _Running] = {}
+        self._ending: dict[_Name, asyncio.Task[None]] = {}
+        self._unreadable: dict[_Name, str] = {}
+
+    async def start(self, known: Collection[str] | None = None) -> None:
+        """Take over what an earlier controller left running; end what belongs to no rollout in `known` (None: keep all).
+
+        A process is ours only if its start time is the noted one. What was ready counts as ready until its probes
+        fail, so that a controller's restart takes no endpoint away from the traffic.
+        """
+        for entry in self._ledger.load():
+            child = _survivor(entry)
+            version = read_version(entry.document, self._folder)
+            if isinstance(version, ProcessVersion) and child is not None:
+                self._adopt(version, entry, child)
+            elif isinstance(version, UrlVersion):
+                self._supervise(Remote(version, entry, self._around, Health(is_ready=entry.is_ready)))
+            else:
+                self._ledger.remove(entry.key, entry.identity)
+        for name in [name for name in self._running if known is not None and name[0] not in known]:
+            self._end(name)
+
+    async def close(self, *, stop_processes: bool) -> None:
+        """End every process and return when all are gone; or let them go on, for the next controller to take over."""
+        if stop_processes:
+            for name in list(self._running):
+                self._end(name)
+            while self._ending:
+                await asyncio.wait(set(self._ending.values()))
+            return
+        tasks = [running.task for running in self._running.values()] + list(self._ending.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for running in self._running.values():
+            running.supervised.release()
+        self._running.clear()
+
+    async def observe(
+        self, key: str, documents: Mapping[str, Mapping[str, Any]]
+    ) -> Mapping[str, VersionObserved]:
+        """Every version in `documents` and every other one of `key` that still runs; from memory."""
+        seen = {identity: self._observed((key, identity)) for identity in documents}
+        for name in (*self._running, *self._ending):
+            if name[0] == key and name[1] not in seen:
+                seen[name[1]] = self._observed(name)
+        return seen
+
+    async def apply(
+        self, key: str, documents: Mapping[str, Mapping[str, Any]], running: frozenset[str]
+    ) -> None:
+        for name in [name for name in self._running if name[0] == key and name[1] not in running]:
+            self._end(name)
+        for identity in sorted(running):
+            if (key, identity) not in self._running and identity in documents:
+                self._begin((key, identity), documents[identity])
+
+    def _observed(self, name: _Name) -> VersionObserved:
+        running = self._running.get(name)
+        if running is not None:
+            return running.supervised.observed()
+        if name in self._ending:
+            return VersionObserved(is_running=True, message="it is being stopped")
+        return VersionObserved(message=self._unreadable.get(name, "it is not running"))
+
+    def _begin(self, name: _Name, document: Mapping[str, Any]) -> None:
+        key, identity = name
+        version = read_version(document, self._folder)
+        if isinstance(version, str):
+            self._unreadable[name] = version
+            return
+        self._unreadable.pop(name, None)
+        entry = Entry(key, identity, document)
+        if isinstance(version, UrlVersion):
+            self._supervise(Remote(version, entry, self._around))
+        else:
+            self._supervise(Local(version, entry, self._around))
+
+    def _adopt(self, version: ProcessVersion, entry: Entry, child: Child) -> None:
+        self._around.ports.hold(entry.port)
+        self._supervise(Local(version, entry, self._around, child, Health(is_ready=entry.is_ready)))
+
+    def _supervise(self, supervised: Local | Remote) -> None:
+        name = (supervised.entry.key, supervised.entry.identity)
+        task = asyncio.create_task(self._run(supervised, self._ending.get(name)))
+        self._running[name] = _Running(supervised, task)
+
+    @staticmethod
+    async def _run(supervised: Local | Remote, before: asyncio.Task[None] | None) -> None:
+        """Run it once the one before it, of the same version, has come to its end."""
+        if before is not None:
+            await asyncio.wait((before,))
+        while True:
+            try:
+                await supervised.run()
+            except Exception:  # the outermost frame: a fault of ours must not leave a version unwatched
+                log.exception("supervision failed, goes on", extra={"rollout": supervised.entry.key})
+                await asyncio.sleep(_AFTER_FAULT_S)
+
+    def _end(self, name: _Name) -> None:
+        running = self._running.pop(name)
+        before = self._ending.get(name)
+        running.task.cancel()
+        self._ending[name] = asyncio.create_task(self._finish(name, running, before))
+
+    async def _finish(self, name: _Name, running: _Running, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait((before,))
+        await asyncio.wait((running.task,))
+        try:
+            await running.supervised.end()
+        except asyncio.CancelledError:
+            running.supervised.release()
+            raise
+        if name not in self._running:
+            self._ledger.remove(*name)
+        if self._ending.get(name) is asyncio.current_task():
+            del self._ending[name]
+        self._around.on_change(name[0])
+
+
+def _survivor(entry: Entry) -> Child | None:
+    """The process of an entry, if it still runs; found by its token where its id was not noted in time."""
+    if entry.pid is not None and entry.started is not None:
+        return adopt(entry.pid, entry.started)
+    found = find(entry.token) if entry.is_alive and entry.token else None
+    return None if found is None else adopt(*found)
