@@ -1,0 +1,173 @@
+"""Finds the controller's API and calls it; every way this fails becomes a `Failure` that says what to do."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+from controller.cli.failures import Away, Failure, refusal
+
+CALL_TIMEOUT_S: Final = 10.0
+LONG_POLL_S: Final = 20.0
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where the caller says the API is: an address with a token file, or the state folder of `headgate up`."""
+
+    state: Path
+    api: str | None = None
+    token_file: Path | None = None
+
+
+class Client:
+    """The API as its methods. Looks for the API again whenever it went away: a restarted controller may have moved."""
+
+    def __init__(self, where: Where) -> None:
+        self._where = where
+        self._http: httpx.Client | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._forget()
+
+    def rollouts(self) -> list[Json]:
+        """Every rollout, in one line's worth of fields."""
+        items: list[Json] = self._call("GET", "/v1/rollouts")["items"]
+        return items
+
+    def status(self, key: str) -> Json:
+        """All that is known of one rollout."""
+        return self._call("GET", f"/v1/rollouts/{key}/status")
+
+    def status_after(self, key: str, tag: str, wait_s: float) -> tuple[Json | None, str]:
+        """The status and its tag when it is another than `tag`; (None, tag) when `wait_s` went by without a change."""
+        wait_s = min(wait_s, LONG_POLL_S)
+        answer = self._send(
+            "GET",
+            f"/v1/rollouts/{key}/status",
+            params={"wait": f"{wait_s:.3f}"},
+            headers={"if-none-match": tag},
+            timeout=CALL_TIMEOUT_S + wait_s,
+        )
+        shown = None if answer.status_code == httpx.codes.NOT_MODIFIED else answer.json()
+        return shown, answer.headers["etag"]
+
+    def listing(self, key: str, what: str, limit: int) -> list[Json]:
+        """`events` or `decisions`, newest first."""
+        items: list[Json] = self._call("GET", f"/v1/rollouts/{key}/{what}", params={"limit": str(limit)})[
+            "items"
+        ]
+        return items
+
+    def apply(self, key: str, document: Mapping[str, Any]) -> Json:
+        """Make the rollout what the document says."""
+        return self._call("PUT", f"/v1/rollouts/{key}", json=document)
+
+    def set_target(self, key: str, version: str) -> Json:
+        """Make another version the target."""
+        return self._call("POST", f"/v1/rollouts/{key}/target", json={"version": version})
+
+    def delete(self, key: str) -> Json:
+        """Ask for the end of the rollout."""
+        return self._call("DELETE", f"/v1/rollouts/{key}")
+
+    def act(self, key: str, actor: str, action: Json) -> str:
+        """Ask for an action; its id."""
+        headers = {"x-headgate-actor": actor.encode("latin-1", "replace").decode("latin-1")}
+        kept: str = self._call("POST", f"/v1/rollouts/{key}/actions", json=action, headers=headers)["id"]
+        return kept
+
+    def answer(self, key: str, action_id: str, wait_s: float) -> Json:
+        """What became of the action, as soon as it is decided or `wait_s` went by."""
+        wait_s = min(wait_s, LONG_POLL_S)
+        return self._call(
+            "GET",
+            f"/v1/rollouts/{key}/actions/{action_id}",
+            params={"wait": f"{wait_s:.3f}"},
+            timeout=CALL_TIMEOUT_S + wait_s,
+        )
+
+    def _call(self, method: str, path: str, **more: Any) -> Json:
+        answer: Json = self._send(method, path, **more).json()
+        return answer
+
+    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """The answer, if it is a good one; Away when there is none, Failure when it is a refusal."""
+        http = self._connected()
+        try:
+            answer = http.request(method, path, **more)
+        except httpx.HTTPError as error:
+            self._forget()
+            raise Away(
+                f"the controller at {http.base_url} does not answer: {str(error) or type(error).__name__}",
+                "is `headgate up` still running? Its last lines say why not",
+            ) from error
+        if answer.is_success or answer.status_code == httpx.codes.NOT_MODIFIED:
+            return answer
+        raise _refused(answer)
+
+    def _connected(self) -> httpx.Client:
+        if self._http is None:
+            url, token_file = _endpoint(self._where)
+            self._http = httpx.Client(
+                base_url=url,
+                headers={"authorization": f"Bearer {_token(token_file)}"},
+                timeout=CALL_TIMEOUT_S,
+                trust_env=False,  # a proxy must not see the token
+            )
+        return self._http
+
+    def _forget(self) -> None:
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+
+def _refused(answer: httpx.Response) -> Failure:
+    try:
+        return refusal(answer.json()["error"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Failure(
+            f"{answer.request.url} answered {answer.status_code}, and not as a controller does",
+            "check --api, or the state folder",
+        )
+
+
+def _endpoint(where: Where) -> tuple[str, Path]:
+    """Where the API listens and the file of its token."""
+    if where.api is not None:
+        return where.api, where.token_file or where.state / "token"
+    file = where.state / "endpoint.json"
+    try:
+        found = json.loads(file.read_text())
+        return found["api"], where.token_file or Path(found["tokenFile"])
+    except FileNotFoundError:
+        raise Away(
+            f"no controller runs with its state in {where.state}",
+            "start one with `headgate up -f rollout.yaml`, or say where it is: --state DIR, or --api URL --token-file FILE",
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Failure(
+            f"{file} cannot be read: {error}", "`headgate up` writes it anew at its start"
+        ) from error
+
+
+def _token(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        raise Failure(
+            f"the token file {file} cannot be read: {error.strerror}",
+            "run this as the user who runs `headgate up`, or name the file with --token-file",
+        ) from error

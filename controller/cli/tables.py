@@ -1,0 +1,225 @@
+"""Rollouts as tables and pages for people."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from controller.cli.output import clock, stamp, weight
+
+Json = dict[str, Any]
+
+PHASE_STYLES: Final = {
+    "Healthy": "green",
+    "Progressing": "cyan",
+    "Paused": "yellow",
+    "RollingBack": "bold red",
+    "RolledBack": "red",
+    "Stalled": "bold red",
+}
+VERDICT_STYLES: Final = {"Pass": "green", "Fail": "bold red", "Inconclusive": "yellow"}
+
+COLUMNS: Final = (
+    "NAME",
+    "STRATEGY",
+    "PHASE",
+    "STAGE",
+    "WEIGHT",
+    "STABLE",
+    "CANDIDATE",
+    "VERDICT",
+    "WAITING-FOR",
+)
+WIDE_COLUMNS: Final = (*COLUMNS[:-1], "SAMPLES", "NEXT", "WAITING-FOR")
+
+
+def rollouts(items: Sequence[Json], *, is_wide: bool = False) -> Table:
+    """One line a rollout."""
+    table = plain(*(WIDE_COLUMNS if is_wide else COLUMNS))
+    for item in items:
+        phase = item["status"]["phase"]
+        style = PHASE_STYLES.get(phase, "")
+        cells = [Text(cell, style if cell == phase else "") for cell in row(item, is_wide=is_wide)]
+        table.add_row(*cells)
+    return table
+
+
+def row(item: Json, *, is_wide: bool = False) -> tuple[str, ...]:
+    """The cells of one rollout, in the order of the columns."""
+    status, stage = item["status"], item["status"]["stage"]
+    first = (
+        item["name"] if item["namespace"] == "default" else f"{item['namespace']}/{item['name']}",
+        (item["spec"] or {}).get("strategy") or "-",
+        status["phase"],
+        f"{stage['index']}/{stage['of']} {stage['title']}" if stage else "-",
+        weight(status["weights"]) if status["candidateVersion"] else "-",
+        status["stableVersion"] or "-",
+        status["candidateVersion"] or "-",
+        status["verdict"] or "-",
+    )
+    samples = "-" if status["samples"] is None else str(status["samples"])
+    more = (samples, clock(status["nextActionAt"])) if is_wide else ()
+    return (*first, *more, status["waitingFor"] or "-")
+
+
+def plain(*columns: str) -> Table:
+    """A table without lines, as kubectl prints them; the last column may fold."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index < len(columns) - 1, overflow="fold")
+    return table
+
+
+def page(shown: Json) -> RenderableType:
+    """All that one wants to know of a rollout at a glance."""
+    status = shown["status"]
+    parts: list[RenderableType] = [_headline(shown), Text(f"  {status['message']}")]
+    parts.append(_facts(shown))
+    for title, table in (
+        ("Versions", _versions(status["versions"])),
+        ("Checks", _checks(status["checks"])),
+        ("Routers", _routers(shown["routers"])),
+        ("Last decisions", decisions(shown["decisions"])),
+    ):
+        if table.row_count:
+            parts += [Text(""), Text(title, "bold"), Padding(table, (0, 0, 0, 2), expand=False)]
+    return Group(*parts)
+
+
+def events(items: Sequence[Json]) -> Table:
+    """Events, in the order given."""
+    table = plain("AT", "REASON", "MESSAGE")
+    for item in items:
+        table.add_row(stamp(item["at"]), item["reason"], Text(item["message"]))
+    return table
+
+
+def decisions(items: Sequence[Json]) -> Table:
+    """Decision records, in the order given."""
+    table = plain("AT", "REASON", "VERSION", "WEIGHT", "BY", "WHY")
+    for item in items:
+        change = f"{item['weightBefore']['percent']} → {item['weightAfter']['percent']}"
+        by = item["actor"] or "controller"
+        table.add_row(stamp(item["at"]), item["reason"], item["version"], change, by, Text(item["sentence"]))
+    return table
+
+
+def _headline(shown: Json) -> Text:
+    status = shown["status"]
+    line = Text.assemble(
+        (f"{shown['namespace']}/{shown['name']}", "bold"),
+        "  ",
+        (status["phase"], PHASE_STYLES.get(status["phase"], "")),
+    )
+    stage = status["stage"]
+    if stage:
+        line.append(f"  stage {stage['index']}/{stage['of']}: {stage['title']}")
+    if shown["deleting"]:
+        line.append("  being deleted", "yellow")
+    return line
+
+
+def _facts(shown: Json) -> Padding:
+    """Target, weights and what comes next, a line each."""
+    status, spec = shown["status"], shown["spec"]
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    if spec:
+        table.add_row("target", spec["target"])
+        table.add_row("steps", " → ".join(spec["steps"]))
+    if status["weights"]:
+        table.add_row("weight", f"{status['weights']['version']} {_weight_words(status['weights'])}")
+    if status["paused"]:
+        paused = status["paused"]
+        table.add_row(
+            "paused",
+            f"by {paused['by']} at {clock(paused['at'])}" + f": {paused['reason']}" * bool(paused["reason"]),
+        )
+    if status["nextActionAt"]:
+        table.add_row("next look", clock(status["nextActionAt"]))
+    return Padding(table, (0, 0, 0, 2), expand=False)
+
+
+def _weight_words(weights: Json) -> str:
+    """Desired and acknowledged in words."""
+    acknowledged = weights["acknowledged"]
+    low, high, unknown = acknowledged["low"], acknowledged["high"], acknowledged["unknown"]
+    text = f"{weights['desired']['percent']} desired"
+    if low is not None:
+        span = low["percent"] if low == high else f"{low['percent']} to {high['percent']}"
+        text += f", {span} acknowledged"
+    if unknown:
+        text += f", not known of {', '.join(unknown[:8])}"
+    if low is None and not unknown:
+        text += ", no router yet"
+    return text
+
+
+def _versions(items: Sequence[Json]) -> Table:
+    table = plain("VERSION", "ROLE", "WEIGHT", "")
+    for item in items:
+        note = Text("failed: not tried again until `headgate retry`", "red") if item["failed"] else Text("")
+        table.add_row(item["name"], item["role"] or "-", item["weight"]["percent"], note)
+    return table
+
+
+def _checks(items: Sequence[Json]) -> Table:
+    table = plain(
+        "CHECK", "VERDICT", "CANDIDATE", "STABLE", "DIFFERENCE", "TOLERATED", "SAMPLES", "WHAT IT SAYS"
+    )
+    for item in items:
+        verdict = Text(item["verdict"], VERDICT_STYLES.get(item["verdict"], ""))
+        if item["dryRun"]:
+            verdict.append(" (dry run)", "dim")
+        table.add_row(
+            item["name"],
+            verdict,
+            _ratio(item["estimate"]),
+            _ratio(item["reference"]),
+            _interval(item["interval"]),
+            _points(item["tolerated"]),
+            str(item["samples"]),
+            Text(item["text"]),
+        )
+    return table
+
+
+def _routers(items: Sequence[Json]) -> Table:
+    table = plain("ROUTER", "RUNS", "CANDIDATE", "HEARD", "")
+    for item in items:
+        heard = "never" if item["ageSeconds"] is None else f"{item['ageSeconds']:.0f} s ago"
+        share = item["candidateWeight"]["percent"] if item["candidateWeight"] else "-"
+        table.add_row(item["id"], item["applied"], share, heard, _router_notes(item))
+    return table
+
+
+def _router_notes(item: Json) -> Text:
+    notes = [("present plan", "green") if item["synced"] else ("not the present plan", "yellow")]
+    if item["silent"]:
+        notes.append(("silent", "red"))
+    if item["error"]:
+        notes.append((f"refused: {item['error']}", "red"))
+    if item["pinned"]:
+        notes.append((f"pinned to {item['pinned']}", "yellow"))
+    notes += [(f"guard: {trip}", "red") for trip in item["trips"]]
+    return Text(", ").join(Text(text, style) for text, style in notes)
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:.2f}%"
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:+.2f}pp"
+
+
+def _interval(interval: Json) -> str:
+    """The bounds of the difference, one-sided where only one is known."""
+    low, high = interval["low"], interval["high"]
+    if low is None and high is None:
+        return "-"
+    left = "-∞" if low is None else f"{low * 100:+.2f}"
+    right = "+∞" if high is None else f"{high * 100:+.2f}"
+    return f"[{left}, {right}]pp"
