@@ -33,6 +33,9 @@ PASS_ALPHA: Final = 0.05
 CEILING: Final = 20.0
 """No product is kept above so many times what decides: later blocks must be able to bring it down soon."""
 
+LEAST: Final = 1e-6
+"""Fewer requests than this are none: interpolated counters leave such crumbs."""
+
 _EXP_MAX: Final = 700.0
 
 
@@ -136,7 +139,7 @@ NO_EVIDENCE: Final = Evidence()
 
 def is_usable(block: Tally, tolerance: Tolerance) -> bool:
     """Whether the block says anything: the candidate had requests, and stable too where it is compared with."""
-    return block.requests > 0 and (tolerance.is_absolute or block.reference_requests > 0)
+    return block.requests > LEAST and (tolerance.is_absolute or block.reference_requests > LEAST)
 
 
 def add_block(evidence: Evidence, block: Tally, changes: int, rules: Rules) -> Evidence:
@@ -148,20 +151,20 @@ def add_block(evidence: Evidence, block: Tally, changes: int, rules: Rules) -> E
     cap = CEILING / rules.alpha
     pass_limit = (math.log(1 / PASS_ALPHA) + 2.5) / rules.clip_blocks
     strict = evidence.strict
-    if rules.strict:
-        gains = _log_gains(block, NO_WORSE_AT_ALL, WORSE)
+    if rules.strict and not rules.tolerance.is_absolute:
+        gains = log_gains(block, NO_WORSE_AT_ALL, WORSE)
         strict = _multiply(strict, gains, onset, limit, rules.dispersion, cap)
     sums = interval.add(evidence.sums, _as_kappa(block, rules.tolerance), rules.dispersion)
     low, high = interval.bounds(sums, rules.interval_alpha)
     return replace(
         evidence,
         worse=_multiply(
-            evidence.worse, _log_gains(block, rules.tolerance, WORSE), onset, limit, rules.dispersion, cap
+            evidence.worse, log_gains(block, rules.tolerance, WORSE), onset, limit, rules.dispersion, cap
         ),
         strict=strict,
         better=_multiply(
             evidence.better,
-            _log_gains(block, rules.tolerance, BETTER),
+            log_gains(block, rules.tolerance, BETTER),
             pass_mass(evidence.blocks),
             pass_limit,
             rules.dispersion,
@@ -199,7 +202,7 @@ def _left(blocks: int) -> float:
     return 1 / (1 + math.log1p(blocks / 12))
 
 
-def _log_gains(block: Tally, tolerance: Tolerance, ratios: Sequence[float]) -> list[float]:
+def log_gains(block: Tally, tolerance: Tolerance, ratios: Sequence[float]) -> list[float]:
     """The logarithm of the block's factor for each alternative.
 
     x = (r - 1) / (1 + r*rho*k) makes the factor the likelihood ratio of "r times the tolerated ratio".
@@ -226,7 +229,7 @@ def _multiply(
 
 
 def _kappa(block: Tally) -> float:
-    return block.requests / block.reference_requests if block.reference_requests else 0.0
+    return block.requests / block.reference_requests if block.reference_requests > LEAST else 0.0
 
 
 def _as_kappa(block: Tally, tolerance: Tolerance) -> interval.Block:
@@ -237,7 +240,7 @@ def _as_kappa(block: Tally, tolerance: Tolerance) -> interval.Block:
 def _is_catastrophic(block: Tally, tolerance: Tolerance) -> bool:
     """More than 20 % and more than ten times stable (or the limit) fail, at least 20 of them."""
     ratio = block.events / block.requests
-    if block.reference_requests and not tolerance.is_absolute:
+    if block.reference_requests > LEAST and not tolerance.is_absolute:
         ordinary = block.reference_events / block.reference_requests
     else:
         ordinary = tolerance.plus
