@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 import click
 
+from router.cli.report import report
 from router.cli.router import router
 
 
 def commands() -> Iterable[click.Command]:
     """Every verb of this side, for the front door."""
-    return (router,)
+    return (router, report)

@@ -79,7 +79,7 @@ def _target(copy: Copy, version: PlanVersion) -> str:
     path, mark, query = copy.target.decode("latin-1").partition("?")
     if version.rewrite is not None and version.rewrite.path is not None:
         path = version.rewrite.path
-    return version.base_path + path + mark + query
+    return version.base_path.rstrip("/") + path + mark + query
 
 
 def _body(copy: Copy, rewrite: Rewrite | None, fields: Head, bytes_max: int) -> bytes | Refused:
