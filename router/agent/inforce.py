@@ -13,6 +13,9 @@ from router.agent.shared import Shared
 from router.core.channel import Assignment
 from router.log import Log
 
+KEEP_AGAIN_S: Final = 5.0
+"""How long after a failed write the plan is written to disk again."""
+
 WATCH_CLOSELY_S: Final = 0.01
 WATCH_S: Final = 0.2
 ERROR_CHARS_MAX: Final = 500
@@ -37,6 +40,8 @@ class InForce:
         self._refused = ""
         self._said = Said(NOTHING_APPLIED, "")
         self._changed = asyncio.Event()
+        self._is_to_keep = asyncio.Event()
+        self._kept = NOTHING_APPLIED
 
     @property
     def said(self) -> Said:
@@ -55,6 +60,7 @@ class InForce:
             return
         if kept is not None and kept.plan.rollout == self.rollout:
             self._log.info("plan taken from disk", applied=kept.plan.triple)
+            self._kept = kept.plan.triple
             self._adopt(kept)
 
     def offer(self, body: bytes) -> bool:
@@ -74,7 +80,8 @@ class InForce:
 
     def refresh(self) -> None:
         """Look again at what the workers run, and wake whoever waits for a change of it."""
-        applied = plans.acknowledged(self._said.applied, self._shared.workers())
+        running = plans.acknowledged(self._said.applied, self._shared.workers())
+        applied = min(running, self._kept)
         error = plans.said(self._refused, self.processes.errors())[:ERROR_CHARS_MAX]
         if (applied, error) != self._said:
             self._tell(Said(applied, error))
@@ -94,6 +101,28 @@ class InForce:
             await asyncio.sleep(WATCH_S if self._is_settled() else WATCH_CLOSELY_S)
             self.refresh()
 
+    async def keep(self) -> None:
+        """Keep each plan on disk. It is acknowledged only then, so that no restart goes back behind it.
+
+        The workers have it before: a plan may take a bad version's share away, and must not wait for a disk. For the
+        same reason one that cannot be written is in force all the same, and acknowledged; it is tried again.
+        """
+        while True:
+            await self._is_to_keep.wait()
+            self._is_to_keep.clear()
+            assignment = self.assignment
+            if assignment is not None:
+                await self._keep(assignment)
+
+    async def _keep(self, assignment: Assignment) -> None:
+        try:
+            await asyncio.to_thread(planfile.save, self._shared.path, assignment)
+        except OSError as error:
+            self._log.error("plan not kept on disk, a restart would begin with the one before", why=error)
+            asyncio.get_running_loop().call_later(KEEP_AGAIN_S, self._is_to_keep.set)
+        self._kept = assignment.plan.triple
+        self.refresh()
+
     def _is_settled(self) -> bool:
         wanted = self.plan.triple if self.plan is not None else NOTHING_APPLIED
         return self._said.applied == wanted or bool(self._said.error)
@@ -107,12 +136,9 @@ class InForce:
     def _take(self, plan: RoutePlan) -> None:
         before = self.assignment.columns if self.assignment is not None else {}
         assignment = plans.assigned(plan, before)
-        try:
-            planfile.save(self._shared.path, assignment)
-        except OSError as error:  # a plan may take a bad version's share away: better in force than on disk
-            self._log.error("plan could not be kept on disk, a restart begins with the one before", why=error)
         self._log.info("plan taken", applied=plan.triple, weights=_text(plan.weights()), because=plan.because)
         self._adopt(assignment)
+        self._is_to_keep.set()
 
     def _adopt(self, assignment: Assignment) -> None:
         self.assignment = assignment

@@ -9,7 +9,7 @@ from router.files import replace_file
 
 
 class Unreadable(Exception):
-    """There is a plan file and it is not one that this release wrote; the text says what is wrong."""
+    """There is a plan file and it cannot be read, or this release did not write it; the text says what is wrong."""
 
 
 def load(run: Path) -> Assignment | None:
@@ -18,6 +18,8 @@ def load(run: Path) -> Assignment | None:
         content = (run / RUN_FILES.plan).read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise Unreadable(f"{run / RUN_FILES.plan}: {error.strerror or error}") from error
     try:
         return msgspec.msgpack.decode(content, type=Assignment)
     except msgspec.DecodeError as error:

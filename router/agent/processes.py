@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from headgate.wire.telemetry import ShadowCounters
 from router.core.channel import RUN_FILES, Assignment, Frames, Hello, Report, frame
 from router.log import Log
@@ -95,4 +97,5 @@ class _Connection:
         if self._writer.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
             self._writer.transport.abort()
         elif not self._writer.is_closing():
+            self.report = msgspec.structs.replace(self.report, error="")  # that was about the plan before
             self._writer.write(frame(assignment))

@@ -58,6 +58,7 @@ async def serve(duty: Duty) -> None:
         stack.callback(server.close)
         parts = [
             in_force.watch(),
+            in_force.keep(),
             every(EVERY_S, lambda: history.add(reporter.build())),
             _admin(duty, shared, in_force, history, reporter),
         ]

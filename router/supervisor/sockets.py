@@ -46,7 +46,8 @@ class CannotListen(Exception):
 def listen(address: Address) -> socket.socket:
     """A listening socket, not inherited unless its number is passed on. CannotListen says what is in the way."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol by name: asyncio turns Nagle's algorithm off only on sockets that say they are TCP.
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(tuple(address))

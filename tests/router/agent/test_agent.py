@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from headgate.histogram import BUCKETS
@@ -14,6 +13,7 @@ from headgate.wire.codec import encode
 from headgate.wire.plan import PlanVersion, Shadow
 from headgate.wire.telemetry import GuardTrip, ShadowCounters
 from router.agent import planfile
+from router.agent.plans import assigned
 from router.core.channel import RUN_FILES
 from router.core.counters import (
     IN_FLIGHT,
@@ -187,6 +187,35 @@ def test_a_restarted_agent_asks_nobody_and_still_says_what_is_applied(bench: Ben
     assert worker.assignment.plan == plan
 
 
+def test_an_agent_that_died_before_it_kept_a_plan_gets_it_again_although_the_workers_run_it(
+    bench: Bench,
+) -> None:
+    controller, agent = bench.controller(), bench.agent()
+    old, new = bench.plan(), bench.plan(1, 2)
+    planfile.save(agent.run, assigned(old, {}))
+    controller.plan = new
+    worker = bench.worker(agent.run)
+    worker.block.write_applied(new.triple)
+    agent.follow(controller)
+    bench.until(lambda: controller.acknowledged(new))
+    assert controller.polls[0]["applied"] == str(old.triple)
+    assert planfile.load(agent.run).plan == new
+
+
+def test_a_plan_that_cannot_be_kept_is_in_force_and_kept_when_that_is_possible_again(bench: Bench) -> None:
+    controller, agent = bench.controller(), bench.agent()
+    bench.worker(agent.run)
+    agent.follow(controller)
+    bench.until(lambda: controller.polls)
+    (agent.run / RUN_FILES.plan).mkdir()
+    controller.plan = bench.plan()
+    bench.until(lambda: controller.acknowledged(controller.plan))
+    assert "plan not kept on disk" in agent.log()
+    (agent.run / RUN_FILES.plan).rmdir()
+    bench.until((agent.run / RUN_FILES.plan).is_file)
+    assert planfile.load(agent.run).plan == controller.plan
+
+
 def test_a_controller_that_was_away_is_found_again_and_each_change_is_said_once(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = bench.plan()
@@ -334,13 +363,7 @@ def test_a_plan_file_is_read_again_at_sighup_and_a_bad_one_changes_nothing(
 ) -> None:
     agent, file = bench.agent(), tmp_path / "plan.json"
     file.write_bytes(encode(bench.plan()))
-    planfile.save(
-        agent.run,
-        msgspec.convert(
-            {"type": "assignment", "plan": json.loads(file.read_bytes()), "columns": {"id-1": 0, "id-2": 1}},
-            planfile.Assignment,
-        ),
-    )
+    planfile.save(agent.run, assigned(bench.plan(), {}))
     worker = bench.worker(agent.run)
     agent.start("--plan", str(file))
     bench.until(lambda: worker.assignment is not None)

@@ -50,6 +50,7 @@ class Message:
     body: bytes = b""
     chunks: list[bytes] = field(default_factory=list)
     interim: list[str] = field(default_factory=list)
+    reader: asyncio.StreamReader | None = None
 
     def __getitem__(self, name: str) -> str:
         (value,) = [value for key, value in self.fields if key.lower() == name]
@@ -108,6 +109,13 @@ async def echo(request: Message, writer: asyncio.StreamWriter) -> None:
     )
 
 
+async def hang(request: Message, writer: asyncio.StreamWriter) -> bool:
+    """Never answers."""
+    while request.reader is not None and not request.reader.at_eof():
+        await asyncio.sleep(0.01)
+    return False
+
+
 class Model:
     """A model server that remembers what it saw; `behave` is what it does."""
 
@@ -158,6 +166,7 @@ class Model:
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             await read_body(reader, request, to_end=False)
             self.seen.append(request)
+            request.reader = reader
             if await self.behave(request, writer) is False:
                 return
             await writer.drain()
