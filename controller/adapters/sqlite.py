@@ -43,6 +43,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX events_by_key ON events (key, seq)",
         "CREATE TABLE members (key TEXT NOT NULL, router TEXT NOT NULL, PRIMARY KEY (key, router)) WITHOUT ROWID",
     ),
+    (
+        """CREATE TABLE past (key TEXT PRIMARY KEY, generation INTEGER NOT NULL, plan_generation INTEGER NOT NULL)
+            WITHOUT ROWID""",
+    ),
 )
 """What takes a file from one schema version (`user_version`, counted from 0) to the next."""
 
@@ -56,6 +60,12 @@ _PRUNE: Final = {
 }
 
 _Value = TypeVar("_Value")
+
+
+class _Numbered(msgspec.Struct):
+    """The one field of a stored Status that outlives its rollout."""
+
+    generation: int = 0
 
 
 class SqliteStore:
@@ -105,8 +115,7 @@ class SqliteStore:
         with self._transaction() as db:
             row = db.execute("SELECT document FROM rollouts WHERE key = ?", (key,)).fetchone()
             if row is None:
-                empty = (_encode(Status()), b"", _encode(()))
-                db.execute("INSERT INTO rollouts VALUES (?, ?, 1, ?, ?, ?, 0)", (key, text, *empty))
+                _create(db, key, text)
             elif json.loads(row[0]) != json.loads(text):
                 db.execute(
                     "UPDATE rollouts SET document = ?, generation = generation + 1 WHERE key = ?", (text, key)
@@ -122,6 +131,11 @@ class SqliteStore:
 
     def delete(self, key: str) -> None:
         with self._transaction() as db:
+            row = db.execute("SELECT generation, status FROM rollouts WHERE key = ?", (key,)).fetchone()
+            if row is not None:
+                db.execute(
+                    "INSERT OR REPLACE INTO past VALUES (?, ?, ?)", (key, row[0], _plan_generation(row[1]))
+                )
             for statement in (
                 "DELETE FROM rollouts WHERE key = ?",
                 "DELETE FROM actions WHERE key = ?",
@@ -232,6 +246,24 @@ class SqliteStore:
 
 def _encode(value: object) -> bytes:
     return msgspec.json.encode(value)
+
+
+def _create(db: sqlite3.Connection, key: str, document: str) -> None:
+    """A new rollout. One that was deleted before goes on with its numbers, or routers that still run its last plan
+    would refuse the new one as older."""
+    row = db.execute("SELECT generation, plan_generation FROM past WHERE key = ?", (key,)).fetchone()
+    generation, plan_generation = (0, 0) if row is None else row
+    db.execute(
+        "INSERT INTO rollouts VALUES (?, ?, ?, ?, ?, ?, 0)",
+        (key, document, generation + 1, _encode(Status(generation=plan_generation)), b"", _encode(())),
+    )
+
+
+def _plan_generation(status: bytes) -> int:
+    try:
+        return msgspec.json.decode(status, type=_Numbered).generation
+    except msgspec.DecodeError:
+        return 0  # deleting is the way out of a status that cannot be read
 
 
 def _append(db: sqlite3.Connection, statement: str, key: str, values: tuple[object, ...]) -> None:

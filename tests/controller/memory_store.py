@@ -17,6 +17,7 @@ class MemoryStore:
         self._records: dict[str, list[DecisionRecord]] = {}
         self._events: dict[str, list[Event]] = {}
         self._members: dict[str, list[str]] = {}
+        self._past: dict[str, tuple[int, int]] = {}
 
     def acquire_epoch(self, at_least: int) -> int:
         self.epoch = 1 + max(self.epoch, at_least)
@@ -31,7 +32,10 @@ class MemoryStore:
     def put_document(self, key: str, document: Mapping[str, Any]) -> Stored:
         before = self._rollouts.get(key)
         if before is None:
-            self._rollouts[key] = Stored(key, document, 1, Status(), b"", ())
+            generation, plan_generation = self._past.get(key, (0, 0))
+            self._rollouts[key] = Stored(
+                key, document, generation + 1, Status(generation=plan_generation), b"", ()
+            )
         elif before.document != document:
             self._rollouts[key] = replace(before, document=document, generation=before.generation + 1)
         return self._rollouts[key]
@@ -43,6 +47,8 @@ class MemoryStore:
         return True
 
     def delete(self, key: str) -> None:
+        if (gone := self._rollouts.get(key)) is not None:
+            self._past[key] = (gone.generation, gone.status.generation)
         for table in (self._rollouts, self._actions, self._records, self._events, self._members):
             table.pop(key, None)
 

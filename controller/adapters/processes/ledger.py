@@ -4,7 +4,6 @@ A start is noted before it happens (with the token its environment will carry) a
 and start time), so that a controller killed between the two finds the process by the token and starts no second.
 """
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-log = logging.getLogger(__name__)
+from headgate.log import Log
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +34,9 @@ class Entry:
 class Ledger:
     """The entries in the file `path`; written whole, by rename."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, log: Log) -> None:
         self._path = path
+        self._log = log
         self._entries: dict[tuple[str, str], Entry] = {}
         self._is_saved = True
 
@@ -49,9 +49,7 @@ class Ledger:
         except msgspec.DecodeError as error:
             aside = self._path.with_suffix(".bad")
             self._path.replace(aside)
-            log.warning(
-                "process list unreadable, kept aside", extra={"file": str(aside), "error": str(error)}
-            )
+            self._log.warning("process list unreadable, kept aside", file=aside, why=error)
             entries = []
         self._entries = {(entry.key, entry.identity): entry for entry in entries}
         return tuple(entries)
@@ -74,7 +72,7 @@ class Ledger:
             self._save()
         except OSError as error:
             if self._is_saved:
-                log.warning("process list not written", extra={"file": str(self._path), "error": str(error)})
+                self._log.warning("process list not written", file=self._path, why=error)
             self._is_saved = False
         else:
             self._is_saved = True

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from controller.adapters.processes import logs
 from controller.adapters.processes.child import TOKEN_VARIABLE, Child, spawn
@@ -22,6 +22,7 @@ from controller.adapters.processes.ports import Ports
 from controller.adapters.processes.probe import ask
 from controller.adapters.processes.version import Probe, ProcessVersion, UrlVersion
 from controller.core.status import VersionObserved
+from headgate.log import Log
 from headgate.wire.plan import Endpoint
 
 INHERITED: Final = (
@@ -34,12 +35,13 @@ LOG_CHECK_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all versions share: the list of what runs, the ports, the folder of the logs, and whom to tell of a change."""
+    """What all versions share: the list of what runs, the ports, where logs go, and whom to tell of a change."""
 
     ledger: Ledger
     ports: Ports
     log_folder: Path
     on_change: Callable[[str], None]
+    log: Log
 
 
 @dataclass(slots=True)
@@ -118,8 +120,7 @@ class Local:
         """End the process and all it started; returns when they are gone."""
         if self.child is not None:
             self.health = Health()
-            self.entry = replace(self.entry, is_ready=False)
-            self.around.ledger.note(self.entry)
+            self._note(is_ready=False)
             await self.child.end(self.version.stop_grace_s)
             self._exited(self.child)
         self.around.ports.give_back(self.entry.port)
@@ -140,13 +141,10 @@ class Local:
         )
 
     def _message(self) -> str:
+        if self.child is None and not self.trouble:
+            return "it is not started yet"
         if self.child is None:
-            trouble = self.trouble or "not started yet"
-            return (
-                f"{trouble}{self.exits.described()}; see the last lines of {self.log}"
-                if self.trouble
-                else trouble
-            )
+            return f"{self.trouble}{self.exits.described()}; see the last lines of {self.log}"
         running = f"process {self.child.pid} on port {self.entry.port}"
         if self.health.is_ready:
             return f"{running} is ready"
@@ -162,27 +160,15 @@ class Local:
         self.starts += 1
         try:
             port = self._port()
-            self.entry = replace(
-                self.entry,
-                token=secrets.token_hex(16),
-                port=port,
-                pid=None,
-                started=None,
-                is_ready=False,
-                is_alive=True,
-            )
-            self.around.ledger.note(self.entry)
+            self._note(token=secrets.token_hex(16), port=port, is_alive=True)
             child = self._spawn(port)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the command
-            why = (
-                f"{error.strerror}: {error.filename}"
-                if isinstance(error, OSError) and error.filename
-                else error
+            self.trouble = (
+                f"{self.version.command[0]} cannot be started in {self.version.folder} ({_why(error)})"
             )
-            self.trouble = f"{self.version.command[0]} cannot be started in {self.version.folder} ({why})"
             return None
-        self.entry = replace(self.entry, pid=child.pid, started=child.started)
-        self.around.ledger.note(self.entry)
+        self._note(pid=child.pid, started=child.started)
+        self._say("model server started", pid=child.pid, port=port)
         return child
 
     def _port(self) -> int:
@@ -209,11 +195,15 @@ class Local:
 
     async def _watch(self, child: Child) -> None:
         """Ask for readiness until the process has ended."""
-        asking = asyncio.create_task(self._ask())
+        tasks = (asyncio.create_task(child.exited()), asyncio.create_task(self._ask()))
         try:
-            await child.exited()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            asking.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask(self) -> None:
         probe: Probe = self.version.probe
@@ -225,8 +215,7 @@ class Local:
             if self.health.is_ready != before.is_ready:
                 ready_since = now
                 self.was_ready = self.was_ready or self.health.is_ready
-                self.entry = replace(self.entry, is_ready=self.health.is_ready)
-                self.around.ledger.note(self.entry)
+                self._note(is_ready=self.health.is_ready)
             if self.health.is_ready and self.exits.streak and now - ready_since >= HEALTHY_AFTER_S:
                 self.exits = Exits()
                 self._changed()
@@ -240,14 +229,27 @@ class Local:
 
     def _exited(self, child: Child) -> None:
         self.trouble = child.how_it_ended()
+        self._say("model server ended", how=self.trouble)
         self.has_ended_ready = self.was_ready
         child.release()
         self.child, self.health = None, Health()
-        self.entry = replace(self.entry, pid=None, started=None, is_ready=False, is_alive=False)
+        self._note(pid=None, started=None, is_ready=False, is_alive=False)
+
+    def _note(self, **changed: Any) -> None:
+        self.entry = replace(self.entry, **changed)
         self.around.ledger.note(self.entry)
+
+    def _say(self, message: str, **fields: object) -> None:
+        self.around.log.info(message, rollout=self.entry.key, version=self.version.name, **fields)
 
     def _changed(self) -> None:
         self.around.on_change(self.entry.key)
+
+
+def _why(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return str(error)
 
 
 def _now() -> float:

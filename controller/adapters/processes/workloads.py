@@ -1,7 +1,7 @@
 """The `Workloads` port on one machine: which versions run, from one reconcile to the next and across our own death."""
 
 import asyncio
-import logging
+import traceback
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,7 @@ from controller.adapters.processes.ports import Ports
 from controller.adapters.processes.supervised import Local, Remote, Surroundings
 from controller.adapters.processes.version import ProcessVersion, UrlVersion, read_version
 from controller.core.status import VersionObserved
-
-log = logging.getLogger(__name__)
+from headgate.log import Log
 
 _AFTER_FAULT_S = 1.0
 _Name = tuple[str, str]
@@ -37,10 +36,13 @@ class LocalWorkloads:
     Call `start` before anything else and `close` at the end; all in one event loop.
     """
 
-    def __init__(self, state: Path, *, folder: Path, on_change: Callable[[str], None]) -> None:
+    def __init__(
+        self, state: Path, *, folder: Path, on_change: Callable[[str], None], log: Log | None = None
+    ) -> None:
         self._folder = folder
-        self._ledger = Ledger(state / "processes.json")
-        self._around = Surroundings(self._ledger, Ports(), state / "logs", on_change)
+        self._log = log or Log("controller")
+        self._ledger = Ledger(state / "processes.json", self._log)
+        self._around = Surroundings(self._ledger, Ports(), state / "logs", on_change, self._log)
         self._running: dict[_Name, _Running] = {}
         self._ending: dict[_Name, asyncio.Task[None]] = {}
         self._unreadable: dict[_Name, str] = {}
@@ -128,16 +130,17 @@ class LocalWorkloads:
         task = asyncio.create_task(self._run(supervised, self._ending.get(name)))
         self._running[name] = _Running(supervised, task)
 
-    @staticmethod
-    async def _run(supervised: Local | Remote, before: asyncio.Task[None] | None) -> None:
+    async def _run(self, supervised: Local | Remote, before: asyncio.Task[None] | None) -> None:
         """Run it once the one before it, of the same version, has come to its end."""
         if before is not None:
             await asyncio.wait((before,))
         while True:
             try:
                 await supervised.run()
-            except Exception:  # the outermost frame: a fault of ours must not leave a version unwatched
-                log.exception("supervision failed, goes on", extra={"rollout": supervised.entry.key})
+            except Exception:  # noqa: BLE001  (outermost frame: a fault of ours must not leave a version unwatched)
+                self._log.error(
+                    "supervision failed, goes on", rollout=supervised.entry.key, why=traceback.format_exc()
+                )
                 await asyncio.sleep(_AFTER_FAULT_S)
 
     def _end(self, name: _Name) -> None:

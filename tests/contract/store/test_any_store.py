@@ -217,7 +217,16 @@ def test_deletion_is_asked_for_and_then_leaves_nothing(store: Store) -> None:
         (),
         (),
     )
-    assert store.put_document(KEY, DOCUMENT).generation == 1
+
+
+def test_a_rollout_created_again_goes_on_with_its_numbers(store: Store) -> None:
+    """Routers that still run its last plan would refuse a lower generation as older."""
+    store.put_document(KEY, DOCUMENT)
+    store.put_document(KEY, {})
+    store.record(KEY, recorded(decision(Status(generation=57, message="gone soon"))))
+    store.delete(KEY)
+    created = store.put_document(KEY, DOCUMENT)
+    assert (created.generation, created.status) == (3, Status(generation=57))
 
 
 def test_a_decision_about_a_rollout_that_is_gone_is_refused(store: Store) -> None:
@@ -251,7 +260,8 @@ def test_each_epoch_is_higher_than_every_one_before_and_than_what_was_seen(store
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_generation_counts_exactly_the_changes(store: Store, documents: list[dict[str, Any]]) -> None:
     store.delete(KEY)
-    changes = 0
+    changes = store.put_document(KEY, {"": "before all"}).generation
+    store.delete(KEY)
     before: dict[str, Any] | None = None
     for document in documents:
         changes += document != before

@@ -18,7 +18,7 @@ from controller.ports import Recorded
 
 WRITER = Path(__file__).with_name("writer.py")
 KEY = "default/fraud"
-KILLS = 25
+KILLS = 40
 
 
 def a_decision(number: int) -> Recorded:
