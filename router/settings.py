@@ -87,6 +87,6 @@ def is_loopback(host: str) -> bool:
 
 
 def default_router(listen: Address) -> str:
-    """This router's id when nobody gave one: the machine and the port, so the same after a restart."""
+    """This router's id when nobody ever gave one: the machine and the port."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100] or "router"
     return f"{name}:{listen.port}"

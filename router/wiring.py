@@ -26,6 +26,9 @@ from router.supervisor.supervisor import Supervisor
 READY_FILE: Final = "ready.json"
 """Inside the run directory, as `--ready-file` names it elsewhere: addresses and pid while the router accepts."""
 
+ID_FILE: Final = "id"
+"""Inside the run directory: what the controller calls this router, so that a restart is no new router to it."""
+
 OBSERVER_NICE: Final = 10
 _LEFTOVERS_S: Final = 2.0
 
@@ -68,7 +71,7 @@ def run(settings: Settings) -> int:
         )  # while any process has it open, the kernel queues connections nobody will take
 
     supervisor = Supervisor(
-        commands=commands(settings, directory.path, opened),
+        commands=commands(settings, directory.path, opened, _identity(settings, directory.path, opened)),
         log=log,
         drain_s=settings.drain_s,
         on_stop=on_stop,
@@ -80,8 +83,8 @@ def run(settings: Settings) -> int:
     return code
 
 
-def commands(settings: Settings, run: Path, opened: Opened) -> list[Command]:
-    """The processes of one router: what `ps` shows is all they were told."""
+def commands(settings: Settings, run: Path, opened: Opened, router: str) -> list[Command]:
+    """The processes of the router with that id: what `ps` shows is all they were told."""
     python = (sys.executable, "-m")
     here = ("--run", str(run))
     workers = [
@@ -96,15 +99,14 @@ def commands(settings: Settings, run: Path, opened: Opened) -> list[Command]:
     observer = Command(name="observer", argv=(*python, "router.observer", *here), nice=OBSERVER_NICE)
     agent = Command(
         name="agent",
-        argv=(*python, "router.agent", *here, *_agent_words(settings, opened)),
+        argv=(*python, "router.agent", *here, *_agent_words(settings, opened, router)),
         fds=(opened.admin_fd,),
     )
     return [*workers, agent, observer]
 
 
-def _agent_words(settings: Settings, opened: Opened) -> list[str]:
-    words = ["--rollout", settings.rollout, "--id", settings.router or default_router(opened.listen)]
-    words += ["--admin-fd", str(opened.admin_fd)]
+def _agent_words(settings: Settings, opened: Opened, router: str) -> list[str]:
+    words = ["--rollout", settings.rollout, "--id", router, "--admin-fd", str(opened.admin_fd)]
     if settings.plan is not None:
         words += ["--plan", str(settings.plan.absolute())]
     if settings.controller is not None:
@@ -114,6 +116,16 @@ def _agent_words(settings: Settings, opened: Opened) -> list[str]:
     for host in settings.controller_hosts:
         words += ["--controller-host", host]
     return words
+
+
+def _identity(settings: Settings, run: Path, opened: Opened) -> str:
+    """The id that was given, else that of the last life, else one made of the machine and the port."""
+    path = run / ID_FILE
+    kept = path.read_text().strip() if path.is_file() else ""
+    found = settings.router or kept or default_router(opened.listen)
+    if found != kept:
+        replace_file(path, found.encode())
+    return found
 
 
 def _prepare_plan(run: Path, rollout: str, plan: RoutePlan | None, log: Log) -> None:

@@ -64,20 +64,20 @@ def test_the_command_lines_show_everything_but_the_token(tmp_path: Path) -> None
     token = tmp_path / "token"
     token.write_text("s3cret")
     told = settings(tmp_path, controller="http://127.0.0.1:1", token_file=token, controller_hosts=("other",))
-    lines = {one.name: " ".join(one.argv[2:]) for one in commands(told, tmp_path, OPENED)}
+    lines = {one.name: " ".join(one.argv[2:]) for one in commands(told, tmp_path, OPENED, "r1")}
     assert lines == {
         "worker 0": f"router.proxy --run {tmp_path} --index 0 --fd 7",
         "worker 1": f"router.proxy --run {tmp_path} --index 1 --fd 7",
         "observer": f"router.observer --run {tmp_path}",
         "agent": (
-            f"router.agent --run {tmp_path} --rollout ml/fraud --id {lines['agent'].split('--id ')[1].split()[0]}"
-            f" --admin-fd 8 --controller http://127.0.0.1:1 --token-file {token} --controller-host other"
+            f"router.agent --run {tmp_path} --rollout ml/fraud --id r1 --admin-fd 8"
+            f" --controller http://127.0.0.1:1 --token-file {token} --controller-host other"
         ),
     }
 
 
 def test_only_those_that_serve_get_the_socket_and_only_the_observer_is_nice(tmp_path: Path) -> None:
-    found = {one.name: one for one in commands(settings(tmp_path), tmp_path, OPENED)}
+    found = {one.name: one for one in commands(settings(tmp_path), tmp_path, OPENED, "r1")}
     assert {name: one.fds for name, one in found.items()} == {
         "worker 0": (7,),
         "worker 1": (7,),

@@ -166,6 +166,20 @@ def test_a_controller_gives_the_plan_and_may_then_go_away_even_over_a_restart(
     assert router.get() == (200, "v2")
 
 
+def test_a_restart_on_another_port_is_no_new_router_to_the_controller(stage: Stage) -> None:
+    controller = SmallController()
+    try:
+        router, names = stage.router(), set()
+        for _ in range(2):
+            controller.polls.clear()
+            router.start("--rollout", "ml/fraud", "--controller", controller.url)
+            names.add(until(lambda: controller.polls)[0]["router"])
+            router.stop()
+        assert len(names) == 1
+    finally:
+        controller.close()
+
+
 def test_without_a_plan_it_accepts_and_says_503(stage: Stage) -> None:
     controller = SmallController()
     try:
