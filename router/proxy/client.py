@@ -1,6 +1,8 @@
 """One client's connection: reads requests strictly, one exchange at a time, and answers them in order."""
 
 import asyncio
+import socket
+import struct
 from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 LINGER_S: Final = 2.0
 """After a last answer, how long what the client still sends is read and thrown away (RFC 9112, 9.6)."""
 
+_RESET: Final = struct.pack("ii", 1, 0)
 _PENDING_BYTES_MAX: Final = 65_536
 _FOR_BODY: Final = 1
 _FOR_PENDING: Final = 2
@@ -151,8 +154,11 @@ class Client(asyncio.Protocol):
         self.transport.close()
 
     def abort(self) -> None:
-        """Close it at once, so that nobody takes a cut answer for a whole one."""
+        """Reset it, so that nobody takes a cut answer for a whole one, not even where closing ends an answer."""
         self.is_closing = True
+        opened = self.transport.get_extra_info("socket")
+        if opened is not None and not self.transport.is_closing():
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     def forwarded(self, headers: dict[bytes, bytes]) -> bytes:
@@ -191,9 +197,9 @@ class Client(asyncio.Protocol):
         return self.exchange is None and not self._pending and not self.is_writing_paused
 
     @property
-    def has_no_more(self) -> bool:
-        """Whether the client closed its side and nothing that it sent before waits."""
-        return self.is_half_closed and not self._pending
+    def is_last_answer(self) -> bool:
+        """Whether the connection ends after this answer: no more will come, or be taken, and nothing waits."""
+        return (self.is_half_closed or self._worker.is_draining) and not self._pending
 
     # -- reading -----------------------------------------------------------------------------------------------
 

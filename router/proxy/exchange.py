@@ -374,7 +374,7 @@ class Exchange:
                 framing = b"Transfer-Encoding: chunked\r\n"
             else:
                 self._keep_alive = False
-        if self._worker.is_draining or self.client.has_no_more or not self._is_request_done:
+        if self.client.is_last_answer or not self._is_request_done:
             self._keep_alive = False
         if not self._keep_alive:
             connection = b"Connection: close\r\n"
@@ -506,9 +506,7 @@ class Exchange:
             self.client.abort()
             return
         is_done = self._is_request_done
-        keep_alive = self.request.keep_alive and is_done and not self._worker.is_draining
-        if self.client.has_no_more:
-            keep_alive = False
+        keep_alive = self.request.keep_alive and is_done and not self.client.is_last_answer
         lines = self._serving.answer_line + b"x-request-id: %b\r\n" % self._request_id
         self._end(is_reusable=False)
         self.client.write(
