@@ -7,8 +7,8 @@ Blocks of 1 … 16 ticks are looked at, because what hangs together may hang tog
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 LENGTHS: Final = (1, 2, 4, 8, 16)
 """Ticks per block, one level each."""
@@ -23,8 +23,7 @@ MEMORY_S: Final = 3600.0
 """What is older counts less than 1/e."""
 
 
-@dataclass(frozen=True, slots=True)
-class Halves:
+class Halves(NamedTuple):
     """Requests and events of all of stable, and of its first half."""
 
     requests: float = 0.0
@@ -33,8 +32,7 @@ class Halves:
     half_events: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """Blocks of one length: the open one, and the fading sums of what was seen and of what chance explains."""
 
     open: Halves = Halves()
@@ -82,9 +80,9 @@ def _added(level: Level, tick: Halves, length: int, fade: float) -> Level:
         level.open.half_requests + tick.half_requests,
         level.open.half_events + tick.half_events,
     )
-    faded = replace(level, seen=level.seen * fade, expected=level.expected * fade, blocks=level.blocks * fade)
-    if level.ticks + 1 < length:
-        return replace(faded, open=grown, ticks=level.ticks + 1)
+    faded = Level(grown, level.ticks + 1, level.seen * fade, level.expected * fade, level.blocks * fade)
+    if faded.ticks < length:
+        return faded
     seen, expected = _deviation(grown)
     return Level(
         seen=faded.seen + seen,

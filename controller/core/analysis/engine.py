@@ -17,7 +17,7 @@ phi >= 1 (Jensen), clipped from above, and the product capped; the start times s
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from controller.core.analysis import interval
 
@@ -39,8 +39,7 @@ LEAST: Final = 1e-6
 _EXP_MAX: Final = 700.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """Requests and events of the candidate and of stable (`reference_*`) in the same seconds."""
 
     requests: float = 0.0

@@ -6,7 +6,7 @@ requests of long ago. One that started anew since the last look began at zero in
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from controller.core.analysis.dispersion import Halves
@@ -107,7 +107,7 @@ def rebased(
     for report in reports:
         base = baselines.get(report.router)
         if base is not None and (base.boot, base.at) == (report.boot, report.at):
-            moved[report.router] = replace(base, counted=dict(read(report, {})))
+            moved[report.router] = base._replace(counted=dict(read(report, {})))
     return moved
 
 

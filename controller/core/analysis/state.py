@@ -3,9 +3,9 @@
 The baselines of all counters are part of it, so a restarted controller goes on from where its last record was.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import msgspec
@@ -15,6 +15,8 @@ from controller.core.analysis.engine import NO_EVIDENCE, NOTHING, Evidence, Tall
 
 FORMAT: Final = 1
 """Raised when state of an older program can no longer be read; such state is dropped, and that is said."""
+
+CHECKSUM_BYTES: Final = 8
 
 WHOLE: Final = ""
 """The key of a check's own counters, beside those of its slices."""
@@ -31,8 +33,7 @@ class Counted(NamedTuple):
     half_events: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
+class Baseline(NamedTuple):
     """What one router had counted when it was last looked at, by slice: see `Counted`.
 
     `boot` and `started_at` name its life; `at` is its own clock, `heard_at` ours when `at` last changed.
@@ -42,7 +43,7 @@ class Baseline:
     started_at: float
     at: float
     heard_at: float
-    counted: Mapping[str, Counted] = field(default_factory=dict)
+    counted: Mapping[str, Counted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,40 +110,28 @@ FRESH: Final = AnalysisState()
 
 
 def encode_state(state: AnalysisState) -> bytes:
-    """The state as bytes for the store (MessagePack)."""
-    return msgspec.msgpack.encode(state)
+    """The state as bytes for the store: MessagePack behind a checksum."""
+    packed = msgspec.msgpack.encode(state)
+    return _checksum(packed) + packed
 
 
 def decode_state(stored: bytes) -> AnalysisState:
-    """The state in `stored`; nothing stored is a fresh state, and what cannot be read is one that says so."""
+    """The state in `stored`; nothing stored is a fresh state, and what cannot be trusted is one that says so."""
     if not stored:
         return FRESH
+    checksum, packed = stored[:CHECKSUM_BYTES], stored[CHECKSUM_BYTES:]
+    if checksum != _checksum(packed):
+        return _lost("it is damaged")
     try:
-        state = msgspec.msgpack.decode(stored, type=AnalysisState)
-    except (msgspec.DecodeError, RecursionError, OverflowError) as error:
-        return _lost(f"it could not be read ({type(error).__name__})")
-    if state.format != FORMAT:
-        return _lost(f"it has format {state.format}, this program writes {FORMAT}")
-    if not all(_is_sound(line) for check in state.checks.values() for line in check.lines.values()):
-        return _lost("it holds impossible numbers")
-    return state
+        state = msgspec.msgpack.decode(packed, type=AnalysisState)
+    except msgspec.DecodeError:
+        return _lost("it is of another release")
+    return state if state.format == FORMAT else _lost(f"it has format {state.format}, this program {FORMAT}")
+
+
+def _checksum(packed: bytes) -> bytes:
+    return blake2b(packed, digest_size=CHECKSUM_BYTES).digest()
 
 
 def _lost(why: str) -> AnalysisState:
     return AnalysisState(note=f"stored evidence was dropped: {why}")
-
-
-def _is_sound(line: Line) -> bool:
-    products = (*line.evidence.worse, *line.evidence.strict, *line.evidence.better)
-    sums = line.evidence.sums
-    lengths = (len(line.evidence.worse), len(line.evidence.strict), len(line.evidence.better))
-    grids = (len(sums.up_gain), len(sums.up_cost), len(sums.down_gain), len(sums.down_cost))
-    expected = NO_EVIDENCE.sums
-    return (
-        lengths == (len(NO_EVIDENCE.worse), len(NO_EVIDENCE.strict), len(NO_EVIDENCE.better))
-        and grids
-        == (len(expected.up_gain), len(expected.up_cost), len(expected.down_gain), len(expected.down_cost))
-        and all(math.isfinite(product) and product >= 0 for product in products)
-        and line.evidence.blocks >= 0
-        and line.evidence.changes_spent >= 0
-    )
