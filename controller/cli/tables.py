@@ -82,7 +82,7 @@ def page(shown: Json) -> RenderableType:
         ("Versions", _versions(status["versions"])),
         ("Checks", _checks(status["checks"])),
         ("Routers", _routers(shown["routers"])),
-        ("Last decisions", decisions(shown["decisions"])),
+        ("Last decisions", _last_decisions(shown["decisions"])),
     ):
         if table.row_count:
             parts += [Text(""), Text(title, "bold"), Padding(table, (0, 0, 0, 2), expand=False)]
@@ -101,10 +101,23 @@ def decisions(items: Sequence[Json]) -> Table:
     """Decision records, in the order given."""
     table = plain("AT", "REASON", "VERSION", "WEIGHT", "BY", "WHY")
     for item in items:
-        change = f"{item['weightBefore']['percent']} → {item['weightAfter']['percent']}"
         by = item["actor"] or "controller"
-        table.add_row(stamp(item["at"]), item["reason"], item["version"], change, by, Text(item["sentence"]))
+        table.add_row(
+            stamp(item["at"]), item["reason"], item["version"], _change(item), by, Text(item["sentence"])
+        )
     return table
+
+
+def _last_decisions(items: Sequence[Json]) -> Table:
+    """Decisions in few columns; the sentence says by whom."""
+    table = plain("AT", "VERSION", "WEIGHT", "WHY")
+    for item in items:
+        table.add_row(clock(item["at"]), item["version"], _change(item), Text(item["sentence"]))
+    return table
+
+
+def _change(item: Json) -> str:
+    return f"{item['weightBefore']['percent']} → {item['weightAfter']['percent']}"
 
 
 def _headline(shown: Json) -> Text:

@@ -112,12 +112,16 @@ def statuses(store: MemoryStore) -> list[tuple[str, Status]]:
 
 
 @contextmanager
-def served(store: MemoryStore | None = None, **more: Any) -> Iterator[Api]:
-    """The API on loopback until the block ends."""
-    kept, changes, woken = store or MemoryStore(), Changes(), []
+def served(on_wake: Callable[[str], None] = lambda key: None, **more: Any) -> Iterator[Api]:
+    """The API on loopback until the block ends; `on_wake` is called, on its loop, when a reconcile is asked for."""
+    kept, changes, woken = MemoryStore(), Changes(), []
+
+    def wake(key: str) -> None:
+        woken.append(key)
+        on_wake(key)
 
     def on_change(key: str) -> None:
-        woken.append(key)
+        wake(key)
         changes.notify(key)
 
     registry = RouterRegistry(kept, time.time, on_change)
@@ -125,7 +129,7 @@ def served(store: MemoryStore | None = None, **more: Any) -> Iterator[Api]:
         store=kept,
         routers=registry,
         changes=changes,
-        wake=woken.append,
+        wake=wake,
         now=time.time,
         token=TOKEN,
         metrics=Metrics(lambda: statuses(kept)),

@@ -1,0 +1,301 @@
+"""The verbs that read: what they show to people and to programs, and how they end."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from controller.core.checks import CheckResult, Lack, Verdict
+from tests.controller.api.served import rollout, until
+from tests.controller.cli.world import KEY, World, world
+
+HEADGATE = Path(sys.executable).with_name("headgate")
+
+RESULT = CheckResult(
+    check="errors",
+    verdict=Verdict.INCONCLUSIVE,
+    lack=Lack.UNDECIDED,
+    text="error rate 2.24 % against 0.42 %",
+    estimate=0.0224,
+    reference=0.0042,
+    low=0.0022,
+    high=0.0479,
+    bound=0.001,
+    samples=625,
+)
+
+
+def test_get_shows_a_line_for_each_rollout(here: World) -> None:
+    here.ready()
+    here.on_trial()
+    here.api.apply(rollout("other"))
+    header, *lines = here.run("get").output.splitlines()
+    assert header.split() == [
+        "NAME",
+        "STRATEGY",
+        "PHASE",
+        "STAGE",
+        "WEIGHT",
+        "STABLE",
+        "CANDIDATE",
+        "VERDICT",
+        "WAITING-FOR",
+    ]
+    assert lines[0].startswith("ml/fraud  canary,full  Progressing  1/2 canary 5 %  5%")
+    assert lines[1].startswith("ml/other")
+    assert "SAMPLES" in here.run("get", "-o", "wide").output
+    assert here.run("get", "-n", "none").output.startswith("No rollout.")
+
+
+def test_get_prints_data_for_programs(here: World) -> None:
+    here.ready()
+    items = json.loads(here.run("get", "-o", "json").output)["items"]
+    assert [item["name"] for item in items] == ["fraud"]
+    one = yaml.safe_load(here.run("get", "fraud", "-o", "yaml").output)
+    assert one["status"]["stableVersion"] == "v1"
+    assert items[0]["status"].items() <= one["status"].items()
+
+
+def watch(here: World, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [HEADGATE, *arguments],
+        env={**os.environ, "HEADGATE_STATE": str(here.state)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def stop(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+def test_watching_as_json_prints_one_line_for_each_change(here: World) -> None:
+    here.ready()
+    process = watch(here, "get", "fraud", "-w", "-o", "json")
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["spec"]["target"] == "v1"
+    here.on_trial()
+    seen: list[dict[str, Any]] = []
+    while not (seen and seen[-1]["status"]["candidateVersion"] == "v2"):
+        seen.append(json.loads(process.stdout.readline()))
+    stop(process)
+
+
+@pytest.mark.parametrize("verb", [("get", "-w"), ("get", "fraud", "-w"), ("status", "fraud", "-w")])
+def test_watching_without_a_terminal_prints_one_line_for_each_change(
+    here: World, verb: tuple[str, ...]
+) -> None:
+    here.ready()
+    process = watch(here, *verb)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(2 if verb[0] == "get" else 1)]
+    assert "Healthy" in lines[-1]
+    here.on_trial()
+    while "Progressing" not in lines[-1]:
+        lines.append(process.stdout.readline())
+    assert len(set(lines)) == len(lines), "a line was repeated"
+    stop(process)
+
+
+@pytest.mark.parametrize("name", [(), ("fraud",)], ids=["all", "one"])
+def test_a_watch_goes_on_when_the_controller_came_back_on_another_port(
+    tmp_path: Path, name: tuple[str, ...]
+) -> None:
+    with world(tmp_path) as first:
+        first.ready()
+        process = watch(first, "get", *name, "-w", "-o", "json")
+        assert process.stdout is not None
+        process.stdout.readline()
+    with world(tmp_path) as second:
+        assert second.api.port != first.api.port
+        second.ready()
+        second.on_trial()
+        line = process.stdout.readline()
+        while json.loads(line)["status"]["candidateVersion"] != "v2":
+            line = process.stdout.readline()
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+        assert told.count("does not answer") == 1
+        assert "trying again" in told
+
+
+def test_status_shows_versions_checks_routers_and_decisions(here: World) -> None:
+    here.ready()
+    here.results = (RESULT,)
+    here.on_trial()
+    page = here.run("status", "fraud").output
+    assert page.startswith("ml/fraud  Progressing  stage 1/2: canary 5 %\n")
+    assert "  steps   canary 5 % → canary 50 % → full 100 %\n" in page
+    assert "  weight  v2 5% desired, 5% acknowledged\n" in page
+    check = next(line for line in page.splitlines() if line.startswith("  errors"))
+    assert check.split()[1:7] == ["Inconclusive", "2.24%", "0.42%", "[+0.22,", "+4.79]pp", "+0.10pp"]
+    assert check.endswith("625      error rate 2.24 % against 0.42 %")
+    assert "present plan" in next(line for line in page.splitlines() if line.startswith("  r1"))
+    assert "0% → 5%" in page
+    assert not any(line != line.rstrip() for line in page.splitlines())
+
+
+def test_status_in_a_terminal_fits_it(here: World) -> None:
+    here.ready()
+    here.on_trial()
+    page = here.run("status", "fraud", env={"COLUMNS": "100", "FORCE_COLOR": "1"}).output
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", page).splitlines()
+    assert max(len(line) for line in lines) <= 100
+    assert "\x1b[36mProgressing" in page
+
+
+@pytest.mark.parametrize(("goal", "code"), [("promoted", 0), ("healthy", 0), ("rolled-back", 1)], ids=str)
+def test_waiting_for_what_is_there_already_ends_at_once(here: World, goal: str, code: int) -> None:
+    here.ready()
+    result = here.run("status", "--wait-for", goal)
+    assert (result.exit_code, result.output) == (code, "ml/fraud  Healthy  v1 serves everything\n")
+
+
+def test_waiting_for_what_does_not_come_times_out_with_2(here: World) -> None:
+    here.ready()
+    here.on_trial()
+    result = here.run("status", "--wait-for", "promoted", "--timeout", "200ms", "-o", "json")
+    assert result.exit_code == 2
+    assert "timed out after 0.2 s" in result.stderr
+    assert json.loads(result.stdout)["status"]["phase"] == "Progressing"
+
+
+def test_the_exit_status_tells_well_failed_and_under_way_apart(here: World) -> None:
+    here.ready(capacity={"drain": "0s"})
+    assert here.run("status", "--exit-status").exit_code == 0
+    here.on_trial()
+    assert here.run("status", "--exit-status").exit_code == 2
+    here.run("rollback")
+    here.until(lambda shown: shown["status"]["phase"] == "RolledBack")
+    assert here.run("status", "--exit-status").exit_code == 1
+
+
+def test_events_and_history_read_like_a_log_and_as_data_newest_first(here: World) -> None:
+    here.ready()
+    here.on_trial()
+    here.run("rollback")
+    lines = here.run("history").output.splitlines()
+    assert lines[0].split() == ["AT", "REASON", "VERSION", "WEIGHT", "BY", "WHY"]
+    assert [line.split()[2] for line in lines[1:]] == ["WeightRaised", "RollingBack"]
+    data = json.loads(here.run("history", "-o", "json").output)["items"]
+    assert [item["reason"] for item in data] == ["RollingBack", "WeightRaised"]
+    assert here.run("events", "--limit", "1").output.count("\n") == 2
+    assert json.loads(here.run("events", "-o", "json").output)["items"][0]["reason"] == "RollingBack"
+
+
+def test_an_empty_log_says_so(here: World) -> None:
+    here.ready()
+    result = here.run("history")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Nothing yet.\n")
+
+
+def test_the_name_may_be_left_out_only_if_there_is_one_rollout(here: World) -> None:
+    here.ready()
+    assert here.run("status").output.startswith("ml/fraud")
+    here.api.apply(rollout("other"))
+    result = here.run("status")
+    assert result.exit_code == 1
+    assert "there are 2 of them: which rollout?" in result.output
+    assert "name one of: ml/fraud, ml/other" in result.output
+
+
+@pytest.mark.parametrize(
+    "name", [("fraud",), ("ml/fraud",), ("-n", "ml"), ("fraud", "-n", "ml")], ids=" ".join
+)
+def test_a_rollout_is_found_by_name_namespace_or_both(here: World, name: tuple[str, ...]) -> None:
+    here.ready()
+    assert here.run("status", *name).output.startswith("ml/fraud")
+
+
+@pytest.mark.parametrize("name", [("nope",), ("ml/nope",), ("fraud", "-n", "other")], ids=" ".join)
+def test_a_name_that_is_not_there_is_answered_with_those_that_are(here: World, name: tuple[str, ...]) -> None:
+    here.ready()
+    result = here.run("status", *name)
+    assert result.exit_code == 1
+    assert "rollouts there are: ml/fraud" in result.output
+
+
+def test_without_a_controller_it_says_how_to_start_one(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [HEADGATE, "status"],
+        env={**os.environ, "HEADGATE_STATE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"no controller runs with its state in {tmp_path}" in done.stderr
+    assert "headgate up -f rollout.yaml" in done.stderr
+
+
+def test_a_controller_that_is_gone_is_named_by_its_address(here: World) -> None:
+    (here.state / "endpoint.json").write_text(
+        f'{{"api": "http://127.0.0.1:1", "tokenFile": "{here.state}/token"}}'
+    )
+    result = here.run("status")
+    assert result.exit_code == 1
+    assert "the controller at http://127.0.0.1:1 does not answer" in result.output
+
+
+def test_a_wrong_token_says_where_the_right_one_is(here: World) -> None:
+    (here.state / "token").write_text("wrong")
+    result = here.run("status")
+    assert result.exit_code == 1
+    assert "this needs the controller's token" in result.output
+
+
+def test_the_api_can_be_named_without_a_state_folder(here: World, tmp_path: Path) -> None:
+    here.ready()
+    token = tmp_path / "elsewhere"
+    token.write_text((here.state / "token").read_text())
+    (here.state / "endpoint.json").unlink()
+    url = f"http://127.0.0.1:{here.api.port}"
+    assert here.run("get", "--api", url, "--token-file", str(token)).exit_code == 0
+
+
+def test_version_says_headgate_and_wire(here: World) -> None:
+    assert here.run("version").output.startswith("headgate 0.1.0, wire 1, Python 3.")
+    assert json.loads(here.run("version", "-o", "json").output)["reads"] == [1]
+
+
+def test_a_usage_error_ends_with_1_because_2_means_timed_out(tmp_path: Path) -> None:
+    for arguments in (["status", "--timeout", "soon"], ["nonsense"], ["set-target"]):
+        done = subprocess.run(
+            [HEADGATE, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 1, arguments
+    assert (
+        "is not a duration"
+        in subprocess.run(
+            [HEADGATE, "status", "--timeout", "soon"], capture_output=True, text=True, check=False, timeout=60
+        ).stderr
+    )
+
+
+def test_every_verb_teaches_with_an_example(here: World) -> None:
+    for verb in ("up", "apply", "delete", "lint", "get", "status", "events", "history", "rollback"):
+        assert f"headgate {verb}" in here.run(verb, "--help").output, verb
+    for verb in ("promote", "pause", "resume", "retry", "set-target"):
+        assert f"headgate {verb} fraud" in here.run(verb, "--help").output, verb
+
+
+def test_nothing_is_lost_when_the_reader_of_a_pipe_goes_away(here: World) -> None:
+    here.ready()
+    process = watch(here, "get", "-w", "-o", "json")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    here.on_trial()
+    until(lambda: process.poll() is not None)
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+    assert here.api.store.load(KEY) is not None
