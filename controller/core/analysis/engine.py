@@ -96,7 +96,8 @@ class Evidence:
     """What all blocks so far have shown. The first three are the products, one per alternative.
 
     `reference_share` is the sum of k * e_s: divided by `total.requests` it is stable's ratio in the seconds in which
-    the candidate had its requests. `low` and `high` bound the difference of the ratios, None before the first block.
+    the candidate had its requests. `usual_*` are stable's own, outages held down; `in_outage`: in the last block stable had far more events than
+    usual. `low` and `high` bound the difference of the ratios, None before the first block.
     """
 
     worse: tuple[float, ...] = (0.0,) * len(WORSE)
@@ -108,6 +109,9 @@ class Evidence:
     blocks: int = 0
     changes_spent: int = 0
     catastrophic: bool = False
+    usual_requests: float = 0.0
+    usual_events: float = 0.0
+    in_outage: bool = False
     low: float | None = None
     high: float | None = None
 
@@ -148,7 +152,13 @@ def add_block(evidence: Evidence, block: Tally, changes: int, rules: Rules) -> E
     onset = start_mass(evidence.blocks, evidence.changes_spent, changes)
     limit = (math.log(1 / rules.alpha) + 2.5) / rules.clip_blocks if may_clip else _EXP_MAX
     cap = CEILING / rules.alpha
-    pass_limit = (math.log(1 / PASS_ALPHA) + 2.5) / rules.clip_blocks
+    in_outage = _is_outage(evidence, block)
+    pass_limit = 0.0 if in_outage else (math.log(1 / PASS_ALPHA) + 2.5) / rules.clip_blocks
+    usual = block.reference_events
+    if (
+        in_outage
+    ):  # counted as the worst that is no outage, so that a new normal becomes one after some minutes
+        usual = 3 * block.reference_requests * evidence.usual_events / evidence.usual_requests
     strict = evidence.strict
     if rules.strict and not rules.tolerance.is_absolute:
         gains = log_gains(block, NO_WORSE_AT_ALL, WORSE)
@@ -175,9 +185,23 @@ def add_block(evidence: Evidence, block: Tally, changes: int, rules: Rules) -> E
         blocks=evidence.blocks + 1,
         changes_spent=max(changes, evidence.changes_spent),
         catastrophic=catastrophic,
+        usual_requests=evidence.usual_requests + block.reference_requests,
+        usual_events=evidence.usual_events + min(usual, block.reference_events),
+        in_outage=in_outage,
         low=low,
         high=high,
     )
+
+
+def _is_outage(evidence: Evidence, block: Tally) -> bool:
+    """Whether stable itself has far more events than it used to.
+
+    What both versions share then drowns what the candidate adds of its own, and their ratio looks harmless.
+    """
+    if evidence.usual_requests <= LEAST or block.reference_requests <= LEAST:
+        return False
+    usual = (evidence.usual_events + 5) / evidence.usual_requests
+    return block.reference_events >= 20 and block.reference_events > 3 * usual * block.reference_requests
 
 
 def start_mass(blocks: int, changes_spent: int, changes: int) -> float:

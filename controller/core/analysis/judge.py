@@ -314,14 +314,20 @@ def _result(check: Check, state: CheckState, lack: str, context: _Context) -> Ch
 
 
 def _verdict(check: Check, line: Line, lack: str, context: _Context, key: str) -> tuple[Verdict, str, bool]:
-    """Verdict, why in words, and whether the strict test holds."""
+    """Verdict, why in words, and whether no increase may follow although nothing failed."""
     if line.has_failed:
         return Verdict.FAIL, "", False
-    is_holding = line.evidence.is_worse_than_stable(_alpha(check, key, context))
+    is_worse = line.evidence.is_worse_than_stable(_alpha(check, key, context))
     if lack:
-        return Verdict.INCONCLUSIVE, lack, is_holding
-    if is_holding:
+        return Verdict.INCONCLUSIVE, lack, is_worse or line.evidence.in_outage
+    if is_worse:
         return Verdict.INCONCLUSIVE, "worse than stable, not shown worse than tolerated: no increase", True
+    if line.evidence.in_outage:
+        return (
+            Verdict.INCONCLUSIVE,
+            "stable itself is far worse than before: no increase until that is over",
+            True,
+        )
     if line.evidence.is_within_tolerance():
         return Verdict.PASS, "", False
     return Verdict.INCONCLUSIVE, "nothing is proven yet", False
