@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -21,6 +22,15 @@ from router.agent.shared import Shared
 from router.agent.stats import History, window_s
 
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+class Problem(Exception):
+    """Ends a request with `status`; the body says what is wrong and what to do, as the controller's API does."""
+
+    def __init__(self, status: int, what: str, do: str) -> None:
+        super().__init__(what)
+        self.status = status
+        self.do = do
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,7 @@ class Access:
         host = request.headers.get("host", "")
         name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
         if self.is_loopback and name.lower() not in _LOOPBACK_NAMES:
-            raise HTTPException(421, f"host {host[:100]!r} is not this machine; ask for localhost")
+            raise Problem(421, f"host {host[:100]!r} is not this machine", "ask for localhost or 127.0.0.1")
 
     def check_token(self, request: Request) -> None:
         """401 without the token where one is needed."""
@@ -44,9 +54,8 @@ class Access:
         given = request.headers.get("authorization", "")
         expected = f"Bearer {self.token_file.read_text().strip()}" if self.token_file is not None else ""
         if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
-            raise HTTPException(
-                401, "this address needs the router's bearer token", {"www-authenticate": "Bearer"}
-            )
+            what = "this address is not for this machine alone, and the request has not the router's token"
+            raise Problem(401, what, "send the content of the router's --token-file as bearer token")
 
 
 def admin(
@@ -64,6 +73,12 @@ def admin(
     registry = CollectorRegistry()
     registry.register(collector)
 
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> JSONResponse:
+        body = {"what": str(error), "object": f"router of {in_force.rollout}", "do": error.do}
+        headers = {"www-authenticate": "Bearer"} if error.status == 401 else None
+        return JSONResponse({"error": body}, error.status, headers)
+
     @app.get("/healthz")
     async def healthz() -> dict[str, bool]:
         return {"ok": True}
@@ -72,7 +87,7 @@ def admin(
     async def readyz() -> dict[str, bool]:
         missing = _missing(shared, in_force)
         if missing:
-            raise HTTPException(503, missing)
+            raise Problem(503, missing, f"/v1/plan and the log say more; the run directory is {shared.path}")
         return {"ok": True}
 
     @app.get("/metrics", dependencies=guarded)
@@ -89,14 +104,14 @@ def admin(
         try:
             return history.over(window_s(window))
         except ValueError as error:
-            raise HTTPException(422, str(error)) from error
+            raise Problem(422, str(error), "ask for a window such as 60s") from error
 
     return app
 
 
 def _plan(shared: Shared, in_force: InForce) -> dict[str, Any]:
     if in_force.plan is None:
-        raise HTTPException(404, "no plan is in force yet")
+        raise Problem(404, "no plan is in force yet", "wait for the controller, or see why in the log")
     return {
         "plan": msgspec.to_builtins(in_force.plan),
         "applied": str(in_force.said.applied),

@@ -181,7 +181,7 @@ async def _bounded(answer: httpx.Response) -> bytes | None:
 def _refusal(found: _Response) -> str:
     hint = {401: ": the token is not accepted", 403: ": the token may not do this"}.get(found.status, "")
     try:
-        detail = json.loads(found.body)["detail"]
+        said = json.loads(found.body)["error"]["what"]
     except (ValueError, KeyError, TypeError):
-        detail = ""
-    return f"status {found.status}{hint}" + (f" ({str(detail)[:200]})" if detail else "")
+        said = ""
+    return f"status {found.status}{hint}" + (f" ({str(said)[:200]})" if said else "")

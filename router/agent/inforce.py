@@ -59,7 +59,7 @@ class InForce:
             self._log.error("plan file unreadable, starting without", why=error)
             return
         if kept is not None and kept.plan.rollout == self.rollout:
-            self._log.info("plan taken from disk", applied=kept.plan.triple)
+            self._log.info("plan taken from disk", plan=kept.plan.triple)
             self._kept = kept.plan.triple
             self._adopt(kept)
 
@@ -136,7 +136,7 @@ class InForce:
     def _take(self, plan: RoutePlan) -> None:
         before = self.assignment.columns if self.assignment is not None else {}
         assignment = plans.assigned(plan, before)
-        self._log.info("plan taken", applied=plan.triple, weights=_text(plan.weights()), because=plan.because)
+        self._log.info("plan taken", plan=plan.triple, weights=_text(plan.weights()), because=plan.because)
         self._adopt(assignment)
         self._is_to_keep.set()
 

@@ -241,6 +241,11 @@ class AgentProcess:
         assert status == 200, body
         return json.loads(body)
 
+    def refusal(self, path: str) -> tuple[int, str]:
+        """Status of an admin request that is refused, and what is wrong with it."""
+        status, body = self.ask(path)
+        return status, json.loads(body)["error"]["what"]
+
 
 class SmallObserver:
     """The observer's line to the agent: says what it is told to say."""

@@ -381,9 +381,9 @@ def test_health_is_always_ready_only_with_a_plan_and_a_worker(bench: Bench) -> N
     controller, agent = bench.controller(), bench.agent()
     agent.follow(controller)
     assert agent.ask("/healthz")[0] == 200
-    assert agent.ask("/readyz") == (503, '{"detail":"no plan is in force yet"}')
+    assert agent.refusal("/readyz") == (503, "no plan is in force yet")
     controller.plan = bench.plan()
-    bench.until(lambda: agent.ask("/readyz") == (503, '{"detail":"no worker lives"}'))
+    bench.until(lambda: agent.refusal("/readyz") == (503, "no worker lives"))
     bench.worker(agent.run)
     bench.until(lambda: agent.ask("/readyz")[0] == 200)
 
@@ -443,9 +443,9 @@ def test_stats_are_of_the_window_alone_and_a_bad_window_is_refused(bench: Bench)
     assert row["failed_ratio"] == 0.0
     assert 0 < row["latency_seconds"]["p50"] <= row["latency_seconds"]["p99"]
     bench.until(lambda: agent.get("/v1/stats?window=1s")["versions"]["v1"]["requests"] == 0)
-    status, text = agent.ask("/v1/stats?window=1h")
+    status, what = agent.refusal("/v1/stats?window=1h")
     assert status == 422
-    assert "such as 60s" in text
+    assert "such as 60s" in what
 
 
 def _pid_of_nobody() -> int:
