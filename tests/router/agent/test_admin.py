@@ -35,6 +35,15 @@ def exposed(tmp_path: Path) -> Iterator[FastAPI]:
     directory.release()
 
 
+def ask(app: FastAPI, path: str, authorization: str | None = None) -> httpx.Response:
+    async def asked() -> httpx.Response:
+        headers = [] if authorization is None else [(b"authorization", authorization.encode())]
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client:
+            return await client.get(path, headers=headers)
+
+    return asyncio.run(asked())
+
+
 @pytest.mark.parametrize("path", GUARDED)
 @pytest.mark.parametrize(
     "given", [None, "", "Bearer ", "Bearer wrong", "Basic s3cret", "s3cret", "Bearer s3cret\u00e9"]
