@@ -27,7 +27,9 @@ def version_identity(version: models.Version, base_dir: str = "") -> str:
     Fields at their default are left out, so that writing a default, or a later release adding a field, renames
     no version.
     """
-    parts = version.model_dump(mode="json", by_alias=True, exclude={"name"}, exclude_defaults=True)
+    parts = version.model_dump(
+        mode="json", by_alias=True, exclude={"name": True, "process": {"stop_grace"}}, exclude_defaults=True
+    )
     if version.process is not None and base_dir:
         parts["baseDir"] = base_dir
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -21,12 +21,13 @@ DEPTH_MAX: Final = 32
 DOCUMENTS_MAX: Final = 64
 
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INT: Final = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
+_INT: Final = re.compile(r"[-+]?[0-9]{1,19}")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 _WORDS: Final[Mapping[str, bool | None]] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
+_COLLECTION_TAGS: Final = (None, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _TEXT_TAG: Final = "tag:yaml.org,2002:str"
 
 
@@ -98,7 +99,7 @@ class _Reader:
     def _open(self, value: dict[str, Any] | list[Any], event: Any) -> None:
         if len(self.stack) >= DEPTH_MAX:
             raise _Bad("yaml-limit", f"nested deeper than {DEPTH_MAX}", event.start_mark)
-        if event.tag is not None and not event.tag.startswith("tag:yaml.org,2002:"):
+        if event.tag not in _COLLECTION_TAGS:
             raise _Bad("yaml", f"the tag {event.tag} is not read", event.start_mark)
         parent = self.stack[-1] if self.stack else None
         if parent is not None and isinstance(parent.value, dict) and parent.key is None:
@@ -218,15 +219,15 @@ def load_documents(text: str | bytes) -> tuple[Document, ...] | Refused:
 
 def _read(text: str) -> list[Document]:
     found: list[Document] = []
-    reader = _Reader(0)
+    reader, start = _Reader(0), None
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.DocumentStartEvent):
-            reader = _Reader(reader.nodes)
+            reader, start = _Reader(reader.nodes), event.end_mark
         elif isinstance(event, yaml.DocumentEndEvent):
             if reader.root is None:
                 continue
             if not isinstance(reader.root, dict):
-                raise _Bad("yaml", "a document must be a mapping, such as apiVersion: …", event.start_mark)
+                raise _Bad("yaml", "a document must be a mapping, such as apiVersion: …", start)
             found.append(Document(reader.root, reader.lines))
             if len(found) > DOCUMENTS_MAX:
                 raise _Bad("yaml-limit", f"more than {DOCUMENTS_MAX} documents", event.start_mark)

@@ -1,5 +1,6 @@
 """The way in: a document becomes a rollout that every rule holds for, or the list of what is wrong with it."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,12 +10,15 @@ from pydantic import ValidationError
 from controller.core.spec import Spec
 from controller.core.status import Status
 from controller.crd import convert
+from controller.crd.documents import DEPTH_MAX, NODES_MAX
 from controller.crd.faults import Fault, Refused, from_pydantic
 from controller.crd.models import API_VERSION, KIND, ModelRollout
 from controller.crd.rules import broken
 
 _SERVER_METADATA: Final = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
 """Written by servers, never by users: left out, so that what `get -o yaml` prints can be applied again."""
+
+_NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,9 @@ def parse(document: object, *, providers: Collection[str] | None = None) -> Pars
     """The rollout, or every fault found. With `providers` (names in the configuration), checks must name one of them."""
     if not isinstance(document, Mapping):
         return Refused((Fault("", "type", f"a rollout is a mapping, with apiVersion: {API_VERSION}"),))
+    unfit = _unfit(document)
+    if unfit is not None:
+        return Refused((unfit,))
     wanted = _as_written(document)
     kind = wanted.get("kind")
     if kind != KIND:
@@ -46,6 +53,34 @@ def parse(document: object, *, providers: Collection[str] | None = None) -> Pars
         return Refused(faults)
     wanted["metadata"]["namespace"] = rollout.metadata.namespace
     return Parsed(rollout.key, wanted, rollout)
+
+
+def _unfit(document: object) -> Fault | None:
+    """Why the document is no plain, bounded value; asked first, so that nothing later meets a text it cannot encode."""
+    left: list[tuple[str, object, int]] = [("", document, 0)]
+    seen = 0
+    while left:
+        path, value, depth = left.pop()
+        seen += 1
+        if seen > NODES_MAX:
+            return Fault("", "size", f"it has more than {NODES_MAX} values")
+        if depth > DEPTH_MAX:
+            return Fault(path, "size", f"it is nested deeper than {DEPTH_MAX}")
+        if isinstance(value, Mapping):
+            left += [(path, name, depth + 1) for name in value]
+            left += [(_within(path, name), inner, depth + 1) for name, inner in value.items()]
+        elif isinstance(value, list):
+            left += [(f"{path}[{index}]", inner, depth + 1) for index, inner in enumerate(value)]
+        elif isinstance(value, str):
+            if _NO_TEXT.search(value):
+                return Fault(path, "text", "a text in it has a NUL or half a character (a lone surrogate)")
+        elif not isinstance(value, (int, float, type(None))):
+            return Fault(path, "type", f"{type(value).__name__} is not a value that JSON knows")
+    return None
+
+
+def _within(path: str, name: object) -> str:
+    return f"{path}.{name}" if path else str(name)
 
 
 def _as_written(document: Mapping[str, Any]) -> dict[str, Any]:

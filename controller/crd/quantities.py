@@ -54,7 +54,7 @@ class _Quantity:
 
     def read(self, value: object) -> float | int:
         """The amount in the field's own unit; PydanticCustomError when it is none, or out of bounds."""
-        if not isinstance(value, str) or not re.match(self.pattern, value):
+        if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
             self._refuse_unit(value)
         amount = self._number(value)
         if not self._bounds[0] <= amount <= self._bounds[1]:
@@ -124,7 +124,7 @@ class _WholePercent(Percent):
             raise PydanticCustomError(
                 "unit",
                 "{value}% is finer than {step}, the smallest step",
-                {"value": f"{amount * 100}", "step": self.step},
+                {"value": f"{(amount * 100).normalize():f}", "step": self.step},
             )
         return int(count)
 

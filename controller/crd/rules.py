@@ -216,7 +216,9 @@ def _order(rollout: ModelRollout) -> Iterator[Finding]:
                 own, name = 2, "flip"
             case Full():
                 own, name = 3, "full"
-        if own < rank or (own == rank and own >= 2):
+        if own == rank and own >= 2:
+            yield at.path, f"a second {name}: all traffic is there already; leave one out"
+        elif own < rank:
             yield (
                 at.path,
                 f"{name} after {before} would take the candidate's traffic back: put it before {before}, "
