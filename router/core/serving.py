@@ -1,15 +1,12 @@
 """Whether a worker may run a plan: sound, its versions countable, and not older than what it runs."""
 
-import re
 from typing import Final
 
-from headgate.wire.plan import Applied, PlanVersion, faults
+from headgate.wire.plan import Applied, faults
 from router.core.channel import Assignment
 from router.core.counters import COLUMNS
 
 _FAULTS_NAMED_MAX: Final = 8
-_HOST: Final = re.compile(r"[A-Za-z0-9._:-]+")
-_PATH: Final = re.compile(r"(?:/[!-~]*)?")
 
 
 def refusal(assignment: Assignment, running: Applied) -> str:
@@ -22,8 +19,7 @@ def refusal(assignment: Assignment, running: Applied) -> str:
             f"plan {plan.triple} refused: generation {plan.generation} is older than {running.generation}, "
             f"which runs in the same epoch"
         )
-    texts = (fault for version in plan.versions for fault in _text_faults(version))
-    found = (*faults(plan), *_column_faults(assignment), *texts)
+    found = (*faults(plan), *_column_faults(assignment))
     if found:
         return f"plan {plan.triple} refused: " + "; ".join(found[:_FAULTS_NAMED_MAX])
     return ""
@@ -42,17 +38,3 @@ def _column_faults(assignment: Assignment) -> tuple[str, ...]:
         elif taken.setdefault(column, version.identity) != version.identity:
             found.append(f"columns: {column} of {version.name} is also that of identity {taken[column]}")
     return tuple(found)
-
-
-def _text_faults(version: PlanVersion) -> tuple[str, ...]:
-    """What would be written into requests and must not be able to break them."""
-    found = [
-        f"versions: an endpoint of {version.name} has a host that is neither a name nor an address"
-        for endpoint in version.endpoints
-        if _HOST.fullmatch(endpoint.host) is None
-    ]
-    if _PATH.fullmatch(version.base_path) is None:
-        found.append(f"versions: basePath of {version.name} is no path of visible ASCII characters")
-    if version.rewrite and version.rewrite.path and _PATH.fullmatch(version.rewrite.path) is None:
-        found.append(f"versions: rewrite.path of {version.name} is no path of visible ASCII characters")
-    return tuple(found[:_FAULTS_NAMED_MAX])

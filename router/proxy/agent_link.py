@@ -41,8 +41,8 @@ async def follow_agent(path: str, hello: Hello, apply: Callable[[Assignment], Re
         log.info("agent connected")
         try:
             await _converse(reader, writer, hello, apply)
-        except (OSError, ValueError) as error:
-            log.warning("agent said something that cannot be read, connecting again", why=error)
+        except Exception as error:  # noqa: BLE001 - outermost frame: a worker that hears no plans any more is worse
+            log.warning("agent said something that cannot be used, connecting again", why=error)
             await asyncio.sleep(_RETRY_S_MAX * uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
         finally:
             writer.close()

@@ -105,7 +105,13 @@ class Worker:
         """Run something beside the requests; nobody waits for it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._spawned_ended)
+
+    def _spawned_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.log.warning("background work failed", why=repr(error))
 
     async def _drain(self) -> None:
         """Stop accepting, let requests end, close what is idle; whatever is left after the plan's time is cut."""
