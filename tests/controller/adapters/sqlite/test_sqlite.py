@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -245,3 +246,20 @@ def test_a_closed_store_says_so_instead_of_pretending(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StoreUnavailable, match="closed"):
         store.keys()
+
+
+def test_threads_take_their_turn(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    store.put_document(KEY, {"spec": {}})
+
+    def ask(number: int) -> int:
+        store.add_action(KEY, Action(f"a{number}", Verb.PROMOTE, "v8", "ada"))
+        store.record(KEY, a_decision(number))
+        return store.acquire_epoch(0)
+
+    with ThreadPoolExecutor(8) as pool:
+        epochs = list(pool.map(ask, range(100)))
+    assert sorted(epochs) == list(range(1, 101))
+    assert store.pending_actions(KEY) == ()
+    assert len(store.events(KEY, 1000)) == 100
+    store.close()
