@@ -96,8 +96,9 @@ class Evidence:
     """What all blocks so far have shown. The first three are the products, one per alternative.
 
     `reference_share` is the sum of k * e_s: divided by `total.requests` it is stable's ratio in the seconds in which
-    the candidate had its requests. `usual_*` are stable's own, outages held down; `in_outage`: in the last block stable had far more events than
-    usual. `low` and `high` bound the difference of the ratios, None before the first block.
+    the candidate had its requests. `usual_*` are stable's own, outages held down; `in_outage`: in the last block
+    stable had far more events than usual. `low` and `high` bound the difference of the ratios, None before the
+    first block.
     """
 
     worse: tuple[float, ...] = (0.0,) * len(WORSE)
@@ -148,37 +149,15 @@ def is_usable(block: Tally, tolerance: Tolerance) -> bool:
 def add_block(evidence: Evidence, block: Tally, changes: int, rules: Rules) -> Evidence:
     """The evidence with one more usable block. `changes` counts the changes of weight so far, this block's included."""
     catastrophic = _is_catastrophic(block, rules.tolerance)
-    may_clip = not (catastrophic and evidence.catastrophic)
-    onset = start_mass(evidence.blocks, evidence.changes_spent, changes)
-    limit = (math.log(1 / rules.alpha) + 2.5) / rules.clip_blocks if may_clip else _EXP_MAX
-    cap = CEILING / rules.alpha
     in_outage = _is_outage(evidence, block)
-    pass_limit = 0.0 if in_outage else (math.log(1 / PASS_ALPHA) + 2.5) / rules.clip_blocks
-    usual = block.reference_events
-    if (
-        in_outage
-    ):  # counted as the worst that is no outage, so that a new normal becomes one after some minutes
-        usual = 3 * block.reference_requests * evidence.usual_events / evidence.usual_requests
-    strict = evidence.strict
-    if rules.strict and not rules.tolerance.is_absolute:
-        gains = log_gains(block, NO_WORSE_AT_ALL, WORSE)
-        strict = _multiply(strict, gains, onset, limit, rules.dispersion, cap)
-    sums = interval.add(evidence.sums, _as_kappa(block, rules.tolerance), rules.dispersion)
+    worse, strict = _fail_products(evidence, block, changes, catastrophic, rules)
+    sums = interval.add(evidence.sums, _for_interval(block, rules.tolerance), rules.dispersion)
     low, high = interval.bounds(sums, rules.interval_alpha)
     return replace(
         evidence,
-        worse=_multiply(
-            evidence.worse, log_gains(block, rules.tolerance, WORSE), onset, limit, rules.dispersion, cap
-        ),
+        worse=worse,
         strict=strict,
-        better=_multiply(
-            evidence.better,
-            log_gains(block, rules.tolerance, BETTER),
-            pass_mass(evidence.blocks),
-            pass_limit,
-            rules.dispersion,
-            CEILING / PASS_ALPHA,
-        ),
+        better=_pass_products(evidence, block, in_outage, rules),
         sums=sums,
         total=evidence.total.plus(block),
         reference_share=evidence.reference_share + _kappa(block) * block.reference_events,
@@ -186,11 +165,34 @@ def add_block(evidence: Evidence, block: Tally, changes: int, rules: Rules) -> E
         changes_spent=max(changes, evidence.changes_spent),
         catastrophic=catastrophic,
         usual_requests=evidence.usual_requests + block.reference_requests,
-        usual_events=evidence.usual_events + min(usual, block.reference_events),
+        usual_events=evidence.usual_events + _usual_events(evidence, block, in_outage),
         in_outage=in_outage,
         low=low,
         high=high,
     )
+
+
+def _fail_products(
+    evidence: Evidence, block: Tally, changes: int, catastrophic: bool, rules: Rules
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Margin and strict; clipped, unless this is the second catastrophic block in a row."""
+    onset = start_mass(evidence.blocks, evidence.changes_spent, changes)
+    is_clipped = not (catastrophic and evidence.catastrophic)
+    limit = (math.log(1 / rules.alpha) + 2.5) / rules.clip_blocks if is_clipped else _EXP_MAX
+    cap = CEILING / rules.alpha
+    gains = log_gains(block, rules.tolerance, WORSE)
+    worse = _multiply(evidence.worse, gains, onset, limit, rules.dispersion, cap)
+    if not rules.strict or rules.tolerance.is_absolute:
+        return worse, evidence.strict
+    gains = log_gains(block, NO_WORSE_AT_ALL, WORSE)
+    return worse, _multiply(evidence.strict, gains, onset, limit, rules.dispersion, cap)
+
+
+def _pass_products(evidence: Evidence, block: Tally, in_outage: bool, rules: Rules) -> tuple[float, ...]:
+    limit = 0.0 if in_outage else (math.log(1 / PASS_ALPHA) + 2.5) / rules.clip_blocks
+    gains = log_gains(block, rules.tolerance, BETTER)
+    cap = CEILING / PASS_ALPHA
+    return _multiply(evidence.better, gains, pass_mass(evidence.blocks), limit, rules.dispersion, cap)
 
 
 def _is_outage(evidence: Evidence, block: Tally) -> bool:
@@ -202,6 +204,16 @@ def _is_outage(evidence: Evidence, block: Tally) -> bool:
         return False
     usual = (evidence.usual_events + 5) / evidence.usual_requests
     return block.reference_events >= 20 and block.reference_events > 3 * usual * block.reference_requests
+
+
+def _usual_events(evidence: Evidence, block: Tally, in_outage: bool) -> float:
+    """Stable's events as they count for what is usual; an outage counts little, so only one many times as long as the history becomes so."""
+    if not in_outage:
+        return block.reference_events
+    return min(
+        block.reference_events,
+        1.5 * block.reference_requests * evidence.usual_events / evidence.usual_requests,
+    )
 
 
 def start_mass(blocks: int, changes_spent: int, changes: int) -> float:
@@ -255,7 +267,7 @@ def _kappa(block: Tally) -> float:
     return block.requests / block.reference_requests if block.reference_requests > LEAST else 0.0
 
 
-def _as_kappa(block: Tally, tolerance: Tolerance) -> interval.Block:
+def _for_interval(block: Tally, tolerance: Tolerance) -> interval.Block:
     kappa = 0.0 if tolerance.is_absolute else _kappa(block)
     return interval.Block(block.requests, block.events, block.reference_events, kappa)
 
