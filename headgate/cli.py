@@ -5,7 +5,7 @@ points are read once, at start; a side that is not installed simply has no verbs
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from typing import Final
 
@@ -29,11 +29,23 @@ Exit codes: 0 done, 1 refused or failed, 2 timed out.
 def root() -> click.Group:
     """The whole command with the verbs of every installed side, in alphabetical order."""
     group = click.Group(name="headgate", help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+    commands = list(_registered())
+    for command in commands:
+        if " " not in str(command.name):
+            group.add_command(command)
+    for command in commands:
+        parent, _, verb = str(command.name).partition(" ")
+        under = group.commands.get(parent)
+        if verb and isinstance(under, click.Group):
+            under.add_command(command, verb)
+    return group
+
+
+def _registered() -> Iterator[click.Command]:
+    """Every side's commands. One named `router forget` is the verb `forget` of the other side's group `router`."""
     for entry in sorted(entry_points(group=GROUP), key=lambda found: found.name):
         commands: Callable[[], Iterable[click.Command]] = entry.load()
-        for command in commands():
-            group.add_command(command)
-    return group
+        yield from commands()
 
 
 def main() -> None:

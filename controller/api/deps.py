@@ -1,14 +1,15 @@
 """What the API is given, and how a route gets at it: ports and callables, nothing global."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
 from fastapi import Depends, FastAPI, Request
 
 from controller.core.spec import Spec
-from controller.crd import Refused, to_core
+from controller.crd import Refused
+from controller.crd.compiler import Compiler
 from controller.ports import Discovery, Routers, Store, Stored
 from controller.telemetry import Metrics
 
@@ -49,29 +50,6 @@ class Changes:
             self.notify(key)
 
 
-class Specs:
-    """The parsed spec of each stored rollout, kept until its generation moves; one entry a rollout."""
-
-    def __init__(self) -> None:
-        self._parsed: dict[str, tuple[int, Spec | None]] = {}
-
-    def of(self, stored: Stored) -> Spec | None:
-        """The spec as the core thinks of it; None when this release does not accept the stored document."""
-        known = self._parsed.get(stored.key)
-        if known is None or known[0] != stored.generation:
-            parsed = to_core(stored.document, stored.generation)
-            known = self._parsed[stored.key] = (
-                stored.generation,
-                None if isinstance(parsed, Refused) else parsed,
-            )
-        return known[1]
-
-    def keep(self, keys: Iterable[str]) -> None:
-        """Forget all rollouts but these."""
-        kept = set(keys)
-        self._parsed = {key: entry for key, entry in self._parsed.items() if key in kept}
-
-
 @dataclass(frozen=True, slots=True)
 class Deps:
     """What `create_app` is given.
@@ -91,7 +69,12 @@ class Deps:
     next_action_at: Callable[[str], float | None] = lambda key: None
     is_ready: Callable[[], bool] = lambda: True
     providers: frozenset[str] | None = None
-    specs: Specs = field(default_factory=Specs)
+    compiler: Compiler = field(default_factory=Compiler)
+
+    def spec_of(self, stored: Stored) -> Spec | None:
+        """The spec as the core thinks of it; None when this release does not accept the stored document."""
+        compiled = self.compiler.compile(stored)
+        return None if isinstance(compiled, Refused) else compiled.spec
 
 
 def provide(app: FastAPI, deps: Deps) -> None:

@@ -11,6 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from controller.errors import StoreUnavailable
+
 
 class Problem(Exception):
     """Ends a request with `status` and a body that says what, which object, and what to do."""
@@ -47,6 +49,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(StoreUnavailable, _unavailable)
     app.add_exception_handler(Exception, _crash)
 
 
@@ -72,6 +75,17 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         about=request.url.path,
         do="see docs/api.md for the paths there are" if refused.status_code in (404, 405) else "",
         headers=refused.headers,
+    ).response()
+
+
+async def _unavailable(request: Request, error: Exception) -> JSONResponse:
+    """The store could not be read or written now: nothing was half-done."""
+    return Problem(
+        503,
+        str(error),
+        about=request.url.path,
+        do="nothing was changed; ask again when that is mended",
+        headers={"retry-after": "1"},
     ).response()
 
 

@@ -34,7 +34,7 @@ Wait = Annotated[float, Query(ge=0, allow_inf_nan=False)]
 async def listed(deps: Given, namespace: str | None = None) -> dict[str, Any]:
     """Every rollout (of one namespace) by name, in one line's worth of fields each."""
     keys = deps.store.keys()
-    deps.specs.keep(keys)
+    deps.compiler.keep(keys)
     wanted = [key for key in keys if namespace is None or key.startswith(f"{namespace}/")]
     found = [stored for key in sorted(wanted) if (stored := deps.store.load(key)) is not None]
     return {"items": [view.summary(_seen(deps, stored)) for stored in found]}
@@ -171,7 +171,7 @@ def _faulty(key: str, faults: tuple[Fault, ...]) -> Problem:
 def _seen(deps: Deps, stored: Stored) -> Seen:
     return Seen(
         stored=stored,
-        spec=deps.specs.of(stored),
+        spec=deps.spec_of(stored),
         routers=deps.routers.observed(stored.key),
         now=deps.now(),
         next_action_at=deps.next_action_at(stored.key),

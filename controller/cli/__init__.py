@@ -14,6 +14,7 @@ def commands() -> Iterable[click.Command]:
         write.apply,
         write.delete,
         write.lint,
+        write.forget,
         read.get,
         read.status,
         read.events,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -81,6 +82,10 @@ class Client:
     def delete(self, key: str) -> Json:
         """Ask for the end of the rollout."""
         return self._call("DELETE", f"/v1/rollouts/{key}")
+
+    def forget(self, key: str, router: str) -> Json:
+        """This router is gone, and counts no more."""
+        return self._call("DELETE", f"/v1/rollouts/{key}/routers/{quote(router, safe='')}")
 
     def act(self, key: str, actor: str, action: Json) -> str:
         """Ask for an action; its id."""

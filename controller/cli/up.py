@@ -111,9 +111,8 @@ def up(
       headgate get -w
       headgate set-target fraud v8
     """
-    files.sound(paths)
     settings = LocalSettings(
-        files=paths,
+        rollouts=tuple(files.sound(paths)),
         state_dir=state,
         router_listen=listen,
         api_listen=api,

@@ -1,4 +1,4 @@
-"""The verbs about what the user wrote: apply, delete, lint."""
+"""The verbs about what there is: apply, delete, lint for rollouts, forget for routers."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,14 @@ import click
 from controller.cli import files
 from controller.cli.client import Client
 from controller.cli.failures import FAILED, TIMED_OUT, end
-from controller.cli.options import api_options, output_option, rollout_options, timeout_option
+from controller.cli.options import (
+    api_options,
+    find,
+    namespace_option,
+    output_option,
+    rollout_options,
+    timeout_option,
+)
 from controller.cli.output import print_data
 from controller.core.steps import compile_stages
 from controller.crd import Parsed, Refused, to_core
@@ -72,6 +79,26 @@ def delete(client: Client, key: str, wait: bool, timeout_s: float) -> None:
         time.sleep(DELETED_AGAIN_S)
     if wait:
         click.echo(f"{key} is gone")
+
+
+@click.command("router forget")
+@click.argument("router")
+@click.option("--rollout", "name", help="The rollout it serves.  [default: the only one there is]")
+@namespace_option
+@api_options
+def forget(client: Client, router: str, name: str | None, namespace: str | None) -> None:
+    """Count ROUTER no more: it is gone for good, with its pod or machine.
+
+    A router that is silent blocks every increase, because nobody knows what it does. One that is alive after all
+    polls within seconds, and counts again.
+
+    \b
+      headgate status fraud                  names the routers, and when each was last heard
+      headgate router forget host-1:8080 --rollout fraud
+    """
+    key = find(client, name, namespace)
+    client.forget(key, router)
+    click.echo(f"{key}: router {router} is forgotten")
 
 
 @click.command()

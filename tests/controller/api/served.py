@@ -16,10 +16,9 @@ from controller.api.deps import Changes, Deps
 from controller.api.server import api_server, listen
 from controller.core.checks import CheckResult
 from controller.core.status import Decision, Status
-from controller.ports import Recorded
+from controller.ports import Recorded, Store
 from controller.telemetry import Metrics
 from headgate.wire.plan import PlanVersion, RoutePlan, SlotRange
-from tests.controller.memory_store import MemoryStore
 
 TOKEN = "t0ken-of-this-test"
 DEADLINE_S = 60.0
@@ -31,7 +30,7 @@ class Api:
     """The served API, what it is made of, and a client that brings the token."""
 
     deps: Deps
-    store: MemoryStore
+    store: Store
     registry: RouterRegistry
     port: int
     loop: asyncio.AbstractEventLoop
@@ -105,16 +104,16 @@ def until(is_true: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
         time.sleep(0.005)
 
 
-def statuses(store: MemoryStore) -> list[tuple[str, Status]]:
+def statuses(store: Store) -> list[tuple[str, Status]]:
     """The present status of every rollout."""
     found = [store.load(key) for key in store.keys()]  # noqa: SIM118  # a port, not a mapping
     return [(stored.key, stored.status) for stored in found if stored is not None]
 
 
 @contextmanager
-def served(on_wake: Callable[[str], None] = lambda key: None, **more: Any) -> Iterator[Api]:
-    """The API on loopback until the block ends; `on_wake` is called, on its loop, when a reconcile is asked for."""
-    kept, changes, woken = MemoryStore(), Changes(), []
+def served(kept: Store, on_wake: Callable[[str], None] = lambda key: None, **more: Any) -> Iterator[Api]:
+    """The API over this store, on loopback, until the block ends; `on_wake` is called, on its loop, to reconcile."""
+    changes, woken = Changes(), list[str]()
 
     def wake(key: str) -> None:
         woken.append(key)

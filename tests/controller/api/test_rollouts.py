@@ -26,7 +26,7 @@ PATH = f"/v1/rollouts/{KEY}"
 
 def on_trial(api: Api, **more: Any) -> Status:
     """A status of the stored rollout: v2 at 5 % by plan 4 of epoch 1, v1 stable."""
-    spec = api.deps.specs.of(api.store.load(KEY))  # type: ignore[arg-type]
+    spec = api.deps.spec_of(api.store.load(KEY))  # type: ignore[arg-type]
     assert spec is not None
     one, two = spec.versions
     status = Status(
@@ -329,3 +329,18 @@ def test_the_plan_a_router_waits_for_does_not_hold_up_other_requests(api: Api) -
     assert api.client.get("/healthz").status_code == 200
     api.publish(plan(2))
     waiting.join(60)
+
+
+def test_a_store_that_cannot_be_written_is_503_and_nothing_is_half_done(api: Api) -> None:
+    """A full disk, as SQLite says it: no page may be added."""
+    api.apply(rollout())
+    api.store._db.execute("PRAGMA max_page_count = 1")
+    codes = []
+    while 503 not in codes and len(codes) < 60:
+        action = {"verb": "pause", "version": "v2", "id": f"a{len(codes)}", "reason": "x" * 1024}
+        answer = api.client.post(f"{PATH}/actions", json=action)
+        codes.append(answer.status_code)
+    assert codes == [*[202] * (len(codes) - 1), 503]
+    assert answer.json()["error"]["do"] == "nothing was changed; ask again when that is mended"
+    assert len(api.store.pending_actions(KEY)) == len(codes) - 1
+    assert api.client.get(f"{PATH}/status").status_code == 200

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from controller.crd import BASE_DIR
-from tests.controller.api.served import rollout
+from tests.controller.api.served import rollout, until
 from tests.controller.cli.world import KEY, World
 
 GOOD = """apiVersion: headgate.dev/v1alpha1
@@ -171,3 +171,16 @@ def test_the_example_is_sound(here: World) -> None:
     assert examples
     for path in examples:
         assert here.run("lint", "-f", str(path)).exit_code == 0, path
+
+
+def test_a_router_that_is_gone_is_forgotten_and_blocks_no_more(here: World) -> None:
+    here.ready("r1")
+    here.router("host-1:8080", obeys=False)
+    until(lambda: "host-1:8080" in here.api.store.members(KEY))
+    result = here.run("router", "forget", "host-1:8080")
+    assert (result.exit_code, result.output) == (0, "ml/fraud: router host-1:8080 is forgotten\n")
+    assert here.api.store.members(KEY) == ("r1",)
+    again = here.run("router", "forget", "host-1:8080", "--rollout", "fraud")
+    assert again.exit_code == 1
+    assert "its routers are r1" in again.output
+    assert "headgate router forget" in here.run("router", "forget", "--help").output

@@ -17,6 +17,7 @@ from controller.ports import Recorded
 from headgate.cli import root
 from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan
 from tests.controller.api.served import TOKEN, Api, rollout, served
+from tests.controller.memory_store import MemoryStore
 
 KEY = "ml/fraud"
 
@@ -45,7 +46,7 @@ class World:
             store.delete(key)
             registry.drop(key)
             return
-        spec = self.api.deps.specs.of(stored)
+        spec = self.api.deps.spec_of(stored)
         assert spec is not None
         ready = VersionObserved(endpoints=(Endpoint("127.0.0.1", 9001),), is_running=True)
         seen = Observed(
@@ -110,7 +111,7 @@ class World:
 def world(state: Path) -> Iterator[World]:
     """The API with its state folder, until the block ends."""
     made = World(state)
-    with served(on_wake=made.reconcile) as api:
+    with served(MemoryStore(), on_wake=made.reconcile) as api:
         made.api = api
         (state / "token").write_text(TOKEN + "\n")
         (state / "endpoint.json").write_text(
