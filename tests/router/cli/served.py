@@ -24,13 +24,21 @@ class _Server(ThreadingHTTPServer):
 
 
 class ModelServer:
-    """Answers every request with the name of its version."""
+    """Answers every request with the name of its version; `/slow` not before `finish` is set."""
 
     def __init__(self, name: str) -> None:
+        self.is_asked_slowly = threading.Event()
+        self.finish = threading.Event()
+        outer = self
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
+                if self.path == "/slow":
+                    outer.is_asked_slowly.set()
+                    outer.finish.wait(DEADLINE_S)
                 self.send_response(200)
                 self.send_header("content-length", str(len(name)))
                 self.end_headers()
@@ -163,9 +171,9 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._servers = {name: ModelServer(name) for name in ("v1", "v2")}
+        self.servers = {name: ModelServer(name) for name in ("v1", "v2")}
         self._routers: list[Router] = []
-        self.ports = {name: server.port for name, server in self._servers.items()}
+        self.ports = {name: server.port for name, server in self.servers.items()}
         self.plan_file = folder / "plan.json"
         self.write_plan()
 
@@ -187,5 +195,5 @@ class Stage:
     def close(self) -> None:
         for router in self._routers:
             router.close()
-        for server in self._servers.values():
+        for server in self.servers.values():
             server.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from headgate.cli import root
 from tests.router.agent.bench import DEADLINE_S, SmallController, until
 from tests.router.cli.served import Router, Stage, call, make_plan
 
@@ -74,6 +75,20 @@ def test_it_ends_cleanly_at_sigterm_and_leaves_nobody_behind(stage: Stage) -> No
     assert router.stop() == 0
     assert not any(is_alive(pid) for pid in children.values())
     assert not router.ready_file.exists()
+
+
+def test_a_request_in_flight_at_sigterm_is_answered(stage: Stage) -> None:
+    router, model = stage.serving(), stage.servers["v1"]
+    answers: list[tuple[int, str]] = []
+    asking = threading.Thread(target=lambda: answers.append(router.get(path="/slow")))
+    asking.start()
+    assert model.is_asked_slowly.wait(DEADLINE_S)
+    router.process.send_signal(signal.SIGTERM)
+    until(lambda: "draining" in router.log())
+    model.finish.set()
+    asking.join(DEADLINE_S)
+    assert answers == [(200, "v1")]
+    assert router.process.wait(DEADLINE_S) == 0
 
 
 @pytest.mark.parametrize("victim", ["agent", "observer"])
@@ -342,6 +357,10 @@ def test_every_option_can_come_from_the_environment(stage: Stage, tmp_path: Path
     code, out, _ = call(**{**environment, "HEADGATE_ROUTER_ID": "fine"})
     assert code == 0
     assert str(tmp_path / "elsewhere") in out
+
+
+def test_the_front_door_finds_the_verb() -> None:
+    assert "router" in root().commands
 
 
 def test_help_teaches_with_examples() -> None:
