@@ -22,11 +22,16 @@ class Unexpected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The rollout as `headgate get -w -o json` showed it, and when (seconds since the epoch)."""
+    """The rollout as `headgate get -w -o json` showed it, and when (seconds since the epoch).
+
+    `decisions` are the sentences with which shares were changed, oldest first.
+    """
 
     at: float
     phase: str
     message: str
+    stage: str
+    decisions: tuple[str, ...]
     stable: str | None
     candidate: str | None
     weights: dict[str, int]
@@ -42,12 +47,18 @@ class Seen:
             at=at,
             phase=status["phase"],
             message=status["message"],
+            stage=(status["stage"] or {"title": ""})["title"],
+            decisions=tuple(taken["sentence"] for taken in reversed(document["decisions"])),
             stable=status["stableVersion"],
             candidate=status["candidateVersion"],
             weights={version["name"]: version["weight"]["basisPoints"] for version in status["versions"]},
             acknowledged=acknowledged["basisPoints"],
             history=tuple((ended["version"], ended["outcome"]) for ended in status["history"]),
         )
+
+    @property
+    def is_at_rest(self) -> bool:
+        return self.phase in ("Healthy", "RolledBack")
 
     def last_outcome(self, version: str) -> str | None:
         """How the newest trial of `version` ended: Promoted, RolledBack …; None while it never ended."""
@@ -153,6 +164,8 @@ class Headgate:
 
     def _read(self, watch: subprocess.Popen[str]) -> None:
         for line in watch.stdout or ():
+            with (self.state.parent / "status.jsonl").open("a") as states:
+                states.write(line)
             seen = Seen.parse(json.loads(line), time.time())
             with self._changed:
                 self.seen = seen

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from command import Seen
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.rule import Rule
@@ -13,7 +14,7 @@ from rich.text import Text
 from traffic import Answer, answers_of
 
 WINDOW_S = 2.0
-BAR = 30
+BAR = 16
 
 
 class Users:
@@ -57,35 +58,41 @@ class Screen:
         self.console.print(Text.assemble((f"{elapsed:6.1f} s  ", "dim"), (text, style)))
 
     def change(self, seen: Seen) -> None:
-        """One line when what the rollout says of itself is new."""
+        """A line for every decision, stage and end; the message of the moment stands below the table."""
         before, self.seen = self.seen, seen
-        if before is None or (seen.phase, seen.message) != (before.phase, before.message):
-            self.line(f"{seen.phase}: {seen.message}", STYLES.get(seen.phase, ""))
+        told = before.decisions if before else ()
+        for sentence in seen.decisions:
+            if sentence not in told:
+                self.line(sentence, "cyan")
+        if seen.candidate and (
+            before is None or (before.candidate, before.stage) != (seen.candidate, seen.stage)
+        ):
+            self.line(f"{seen.candidate}: {seen.stage}", "dim")
+        was = before.phase if before else ""
+        if seen.phase != was and seen.is_at_rest:
+            why = f"{seen.stable} serves everything" if was == "RollingBack" else seen.message
+            self.line(f"{seen.phase}: {why}", STYLES[seen.phase])
 
     def __rich__(self) -> RenderableType:
         self.users.read(time.time())
-        table = Table(expand=False, pad_edge=False)
-        for column in ("version", "", "role", "users", "answers a second", "of them bad"):
-            table.add_column(column)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("", "model", "role", "share of users", "answers/s", "bad/s"):
+            table.add_column(column, no_wrap=True, justify="right" if column.endswith("/s") else "left")
         for version, what in self.versions.items():
             table.add_row(version, what, *self._row(version))
         totals = self.users.totals
         count = (
             f"{totals.total()} requests: {totals['ok']} ok, {totals['failed']} failed, {totals['lost']} lost"
         )
-        return Group(table, Text(count, style="dim"))
+        message = f"{self.seen.phase}: {self.seen.message}" if self.seen else ""
+        return Group(table, Text(count), Text(message, style="dim"))
 
     def _row(self, version: str) -> tuple[RenderableType, ...]:
         weight = self.seen.weights.get(version, 0) / 10_000 if self.seen else 0.0
         mine = [answer for answer in self.users.recent if answer.version == version]
         bad = sum(answer.outcome != "ok" for answer in mine)
-        bar = Text("█" * round(BAR * weight) + f" {100 * weight:.0f} %" if weight else "", style="cyan")
-        return (
-            self._role(version),
-            bar,
-            f"{len(mine) / WINDOW_S:.0f}" if mine else "",
-            Text(f"{bad / WINDOW_S:.0f}" if bad else "", style="red"),
-        )
+        bar = Text(f"{'█' * round(BAR * weight)} {100 * weight:.0f} %" if weight else "", style="cyan")
+        return self._role(version), bar, rate(len(mine)), Text(rate(bad), style="red")
 
     def _role(self, version: str) -> str:
         if self.seen is None:
@@ -93,4 +100,9 @@ class Screen:
         return {self.seen.stable: "stable", self.seen.candidate: "candidate"}.get(version, "")
 
 
-STYLES = {"Healthy": "green", "RollingBack": "yellow", "RolledBack": "yellow", "Stalled": "red"}
+def rate(count: int) -> str:
+    """How many a second, of so many in the window; nothing where there are none."""
+    return f"{count / WINDOW_S:.1f}" if count else ""
+
+
+STYLES = {"Healthy": "green", "RolledBack": "yellow"}

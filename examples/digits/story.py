@@ -22,6 +22,7 @@ import measure
 import msgspec
 import train
 from command import Headgate, Unexpected
+from rich import box
 from rich.table import Table
 from screen import Screen, Users
 from traffic import Answer, answers_of, summarise
@@ -113,7 +114,9 @@ class Story:
         self.headgate.verb("rollback", ROLLOUT, "--reason", "customers complain")
         self.screen.line("the command ended with 0: every router acknowledged")
         seen = self.headgate.wait(
-            "the end of v5", lambda seen: seen.last_outcome("v5") is not None, timeout_s=30
+            "the end of v5",
+            lambda seen: seen.is_at_rest and seen.last_outcome("v5") is not None,
+            timeout_s=30,
         )
         return f"{seen.last_outcome('v5')}, {seen.stable} is stable"
 
@@ -121,6 +124,13 @@ class Story:
         self.screen.line(f"$ {command}", "bold")
 
 
+WHAT = {
+    "v1": "the first",
+    "v2": "a better one",
+    "v3": "forgets its scaler",
+    "v4": "breaks when live",
+    "v5": "good as well",
+}
 EXPECTED_ENDS = {
     "v2": ("v2, the better model", "Promoted, v2 is stable"),
     "v3": ("v3, the wrong model", "RolledBack, v2 is stable"),
@@ -188,23 +198,23 @@ def summary(story: Story, answers: list[Answer], state: Path, shut_down: int | N
         "auto_rollback_s": measure.auto_rollback_s(answers, "v4"),
         "operator_rollback_ms": operator_ms,
         "agreement": {version: asdict(found) for version, found in agreements(state).items()},
-        "latency_ms": {"p50": totals.latency_ms_p50, "p99": totals.latency_ms_p99},
     }
 
 
-def show(screen: Screen, data: dict[str, Any]) -> None:
+def show(screen: Screen, data: dict[str, Any], answers: list[Answer]) -> None:
     screen.chapter("What was measured")
-    table = Table("", "expected", "seen", pad_edge=False)
+    table = Table("", "expected", "seen", box=box.SIMPLE_HEAD, pad_edge=False)
     for each in data["outcomes"]:
         outcome = Outcome(**each)
         table.add_row(
             outcome.name, outcome.expected, outcome.seen, style="" if outcome.is_expected else "bold red"
         )
     screen.console.print(table)
-    requests, latency = data["requests"], data["latency_ms"]
+    totals = summarise(answers)
+    by_v4 = sum(answer.outcome == "failed" for answer in measure.answered(answers, "v4"))
     lines = [
-        f"requests: {requests['sent']} sent, {requests['failed']} failed (all of them by v4), {requests['lost']} lost",
-        f"latency: {number(latency['p50'], 'ms')} median, {number(latency['p99'], 'ms')} for the slowest 1 %",
+        f"requests: {totals.sent} sent, {totals.failed} failed ({by_v4} of them at v4), {totals.lost} lost",
+        f"latency: {number(totals.latency_ms_p50, 'ms')} median, {number(totals.latency_ms_p99, 'ms')} for the slowest 1 %",
         f"v4, from its first bad answer to its last request: {number(data['auto_rollback_s'], 's')}",
         f"v5, from the operator's command to its last request: {number(data['operator_rollback_ms'], 'ms')}",
     ]
@@ -256,10 +266,11 @@ def main() -> None:
     folder: Path = arguments.run.resolve()
     empty(folder)
     traffic_file = folder / "traffic.jsonl"
-    screen = Screen({version: what for version, (what, _) in train.VERSIONS.items()}, Users(traffic_file))
+    screen = Screen(WHAT, Users(traffic_file))
     screen.chapter("Five models learn to read digits (scikit-learn)")
     for version, share in train.train(train.MODELS).items():
-        screen.line(f"{version}: {100 * share:.1f} % of the held-out images right")
+        kind = train.VERSIONS[version][0] if version in train.VERSIONS else "as its server will compute it"
+        screen.line(f"{version}, {kind}: {100 * share:.1f} % of the held-out images right")
     with Headgate(folder / "state", ROLLOUT, on_change=screen.change) as headgate, screen.live:
         story = Story(headgate, screen)
         try:
@@ -269,7 +280,7 @@ def main() -> None:
     answers = list(answers_of(traffic_file.read_text().splitlines()))
     data = summary(story, answers, folder / "state", shut_down)
     arguments.summary.write_text(json.dumps(data, indent=2) + "\n")
-    show(screen, data)
+    show(screen, data, answers)
     is_expected = all(Outcome(**each).is_expected for each in data["outcomes"])
     screen.console.print(f"{'Every' if is_expected else 'NOT every'} outcome was the expected one.")
     screen.console.print(
