@@ -61,17 +61,17 @@ class RouterCommand:
     @property
     def ready_file(self) -> Path:
         """Where the router says what it listens on."""
-        return self.run.with_suffix(".ready.json")
+        return self.run.with_name(self.run.name + ".ready.json")
 
     @property
     def note_file(self) -> Path:
         """Where we note which process it is."""
-        return self.run.with_suffix(".process.json")
+        return self.run.with_name(self.run.name + ".process.json")
 
     @property
     def log_file(self) -> Path:
         """Where the router's own words go."""
-        return self.run.with_suffix(".log")
+        return self.run.with_name(self.run.name + ".log")
 
 
 class RouterProcess:

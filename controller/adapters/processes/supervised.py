@@ -31,6 +31,8 @@ INHERITED: Final = (
 )  # fmt: skip
 """The only variables of ours that a model server sees; all others (tokens, keys) it gets by its own `env` or not at all."""
 LOG_CHECK_S: Final = 60.0
+STARTING_PERIOD_S: Final = 0.2
+"""How often a process that is not ready is asked at least: each missed moment is one without its capacity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,9 @@ class Local:
                 log_checked = now
                 with suppress(OSError):
                     logs.bound(self.log)
-            await asyncio.sleep(probe.period_s)
+            await asyncio.sleep(
+                probe.period_s if self.health.is_ready else min(probe.period_s, STARTING_PERIOD_S)
+            )
 
     def _exited(self, child: Child) -> None:
         self.trouble = child.how_it_ended()
