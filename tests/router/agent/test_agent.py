@@ -169,6 +169,18 @@ def test_what_a_worker_refuses_is_reported_with_its_name(bench: Bench) -> None:
     bench.until(lambda: controller.acknowledged(controller.plan))
 
 
+def test_a_refusal_is_about_one_plan_and_not_said_of_the_next(bench: Bench) -> None:
+    controller, agent = bench.controller(), bench.agent()
+    controller.plan = bench.plan()
+    bench.worker(agent.run)
+    agent.follow(controller)
+    bench.observer(agent.run).say(error="comparison.label: none")
+    bench.until(lambda: controller.polls[-1].get("error") == "observer: comparison.label: none")
+    controller.plan = bench.plan(1, 2)
+    bench.until(lambda: controller.acknowledged(controller.plan))
+    bench.until(lambda: "error" not in controller.polls[-1])
+
+
 def test_a_restarted_agent_asks_nobody_and_still_says_what_is_applied(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent()
     plan = controller.plan = bench.plan(3, 4, 5)
