@@ -180,7 +180,7 @@ class Chunks:
     __slots__ = ("_left", "_line", "_state", "_trailer_bytes", "is_done")
 
     def __init__(self) -> None:
-        self._state = self._size
+        self._state = Chunks._size  # not bound: a bound method would make each body a cycle for the collector
         self._left = 0
         self._line = b""
         self._trailer_bytes = 0
@@ -200,7 +200,7 @@ class Chunks:
                 self._left -= len(piece)
                 at += len(piece)
                 continue
-            after = self._state(data, at)
+            after = self._state(self, data, at)
             if after < 0:
                 self._line = data[at:]
                 return b"".join(pieces), b""
@@ -217,7 +217,7 @@ class Chunks:
                 raise _bad("bad_chunk", "a chunk of the body does not begin with its size in hexadecimal")
             return -1
         self._left = int(found[1], 16)
-        self._state = self._end if self._left else self._trailer
+        self._state = Chunks._end if self._left else Chunks._trailer
         return found.end()
 
     def _end(self, data: bytes, at: int) -> int:
@@ -225,7 +225,7 @@ class Chunks:
             raise _bad("bad_chunk", "a chunk of the body is longer than it says")
         if len(data) - at < 2:
             return -1
-        self._state = self._size
+        self._state = Chunks._size
         return at + 2
 
     def _trailer(self, data: bytes, at: int) -> int:
