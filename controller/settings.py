@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from controller.crd import Parsed
+
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
     """Controller and routers on this machine.
 
-    `files` are specs to apply at start. `state_dir` holds all that survives: the database, the token, logs, each
+    `rollouts` are applied at start, unless they are what was applied at the last one. `state_dir` holds all that survives: the database, the token, logs, each
     router's run directory with its records. `router_listen` is where the first rollout's clients come (HOST:PORT;
     further rollouts get free ports), `api_listen` where the API is; port 0 takes a free one and keeps it in
     `state_dir`. `providers` are Prometheus servers, name → URL. Without `start_router` routers are somebody else's.
     """
 
-    files: tuple[Path, ...]
+    rollouts: tuple[Parsed, ...]
     state_dir: Path
     router_listen: str = "127.0.0.1:8080"
     api_listen: str = "127.0.0.1:0"

@@ -12,8 +12,9 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from controller.api.app import create_app
 from controller.api.deps import Changes, Deps
 from controller.api.server import api_server, listen
 from controller.core.status import Decision
-from controller.crd import BASE_DIR, Parsed, Refused, changes, load_documents, parse
+from controller.crd import Parsed, Refused, changes, parse
 from controller.crd.compiler import Compiler
 from controller.errors import ControllerError
 from controller.ports import Compiled, Stored
@@ -39,6 +40,7 @@ from controller.telemetry import Metrics
 from headgate.log import Log
 
 ENDPOINT_FILE: Final = "endpoint.json"
+APPLIED_FILE: Final = "applied.json"
 TOKEN_FILE: Final = "token"  # noqa: S105  (a file's name)
 
 
@@ -139,7 +141,7 @@ def _build(settings: LocalSettings) -> tuple[Local, Any]:
         log=log,
     )
     loop = Loop(reconciler, queue, metrics, time.time, log)
-    _apply_files(settings, store)
+    _apply(settings, store)
     listener = _listen(settings)
     token_path = state / TOKEN_FILE
     deps = Deps(
@@ -177,48 +179,40 @@ def _compiled(compiler: Compiler, stored: Stored) -> Compiled | str:
     return str(found) if isinstance(found, Refused) else found
 
 
-def _apply_files(settings: LocalSettings, store: SqliteStore) -> None:
-    """Store every rollout of the files, or none of them and say every fault."""
-    wanted = [parsed for path in settings.files for parsed in _read_file(path, settings)]
-    for parsed in wanted:
-        known = store.load(parsed.key)
-        faults = changes(known.document if known else None, parsed.document, known.status if known else None)
+def _apply(settings: LocalSettings, store: SqliteStore) -> None:
+    """Store the rollouts that `up` was given, all or none.
+
+    One that is what the last `up` was given is left alone: a restart undoes no `set-target` made in between.
+    """
+    note = settings.state_dir / APPLIED_FILE
+    applied = _read_json(note)
+    wanted = [rollout for rollout in settings.rollouts if _is_new(rollout, applied, store)]
+    for rollout in wanted:
+        known = store.load(rollout.key)
+        parsed = parse(rollout.document, providers=frozenset(settings.providers))
+        faults = changes(known.document if known else None, rollout.document, known.status if known else None)
+        faults += parsed.faults if isinstance(parsed, Refused) else ()
         if faults:
-            raise CannotStart(f"{parsed.key} cannot be changed to that: " + "; ".join(map(str, faults)))
-    for parsed in wanted:
-        store.put_document(parsed.key, parsed.document)
+            raise CannotStart(f"{rollout.key}: " + "; ".join(map(str, faults)))
+    for rollout in wanted:
+        store.put_document(rollout.key, rollout.document)
+    _write_json(note, applied | {rollout.key: _digest(rollout) for rollout in wanted})
 
 
-def _read_file(path: Path, settings: LocalSettings) -> list[Parsed]:
-    try:
-        documents = load_documents(path.read_bytes())
-    except OSError as error:
-        raise CannotStart(f"{path}: {error.strerror}: name a file that can be read") from error
-    if isinstance(documents, Refused):
-        raise CannotStart(f"{path}: {documents}")
-    found: list[Parsed] = []
-    for document in documents:
-        content = with_base_dir(document.content, path)
-        parsed = parse(content, providers=frozenset(settings.providers))
-        if isinstance(parsed, Refused):
-            raise CannotStart(f"{path}: {parsed}")
-        found.append(parsed)
-    return found
+def _is_new(rollout: Parsed, applied: Mapping[str, Any], store: SqliteStore) -> bool:
+    return store.load(rollout.key) is None or applied.get(rollout.key) != _digest(rollout)
 
 
-def with_base_dir(content: Any, path: Path) -> Any:
-    """The document with the folder of its file noted, from which relative paths of its processes start."""
-    metadata = content.get("metadata") if isinstance(content, dict) else None
-    if not isinstance(metadata, dict):
-        return content
-    annotations = {BASE_DIR: str(path.resolve().parent), **(metadata.get("annotations") or {})}
-    return {**content, "metadata": {**metadata, "annotations": annotations}}
+def _digest(rollout: Parsed) -> str:
+    return blake2b(
+        json.dumps(rollout.document, sort_keys=True, default=str).encode(), digest_size=16
+    ).hexdigest()
 
 
 def _listen(settings: LocalSettings) -> Any:
     """The API's listening socket: where it was last time if any port would do, so that routers find it again."""
     host, _, port = settings.api_listen.rpartition(":")
-    before = _read_endpoint(settings.state_dir).get("apiPort")
+    before = _read_json(settings.state_dir / ENDPOINT_FILE).get("apiPort")
     if port == "0" and isinstance(before, int):
         try:
             return listen(host, before)
@@ -283,15 +277,19 @@ def _write_endpoint(local: Local) -> None:
         "tokenFile": str(local.token_path.absolute()),
         "pid": os.getpid(),
     }
-    path = local.settings.state_dir / ENDPOINT_FILE
+    _write_json(local.settings.state_dir / ENDPOINT_FILE, content)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     beside = path.with_suffix(".new")
     beside.write_text(json.dumps(content, indent=2) + "\n")
     beside.replace(path)
 
 
-def _read_endpoint(state_dir: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
+    """What the file holds; nothing if it is not there, or no object."""
     try:
-        found = json.loads((state_dir / ENDPOINT_FILE).read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,6 @@ class Machine:
         until("headgate up is ready", self._is_ready)
 
     def _begin(self) -> None:
-        (self.state / "endpoint.json").unlink(missing_ok=True)
         command = [
             HEADGATE,
             "up",
@@ -125,7 +124,7 @@ class Machine:
     def _is_ready(self) -> bool:
         assert self.up is not None
         assert self.up.poll() is None, (self.folder / "up.log").read_text()[-2000:]
-        if not (self.state / "endpoint.json").exists():
+        if not (self.state / "endpoint.json").exists() or self.endpoint["pid"] != self.up.pid:
             return False
         try:
             return self.get("/readyz").status_code == 200
@@ -205,6 +204,11 @@ class Machine:
         """Live traffic, begun once the first version serves."""
         self.phase_is("Healthy")
         return Load(self.url, rate)
+
+    def pids_of_models(self) -> Iterator[int]:
+        """Pids of the model servers it started."""
+        entries = json.loads((self.state / "processes.json").read_text())
+        return (entry["pid"] for entry in entries if entry.get("pid"))
 
     def pids_of(self, part: str) -> list[int]:
         """Pids of this machine's router processes: supervisor, agent, observer, proxy (the workers)."""
