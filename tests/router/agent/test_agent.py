@@ -174,6 +174,7 @@ def test_a_refusal_is_about_one_plan_and_not_said_of_the_next(bench: Bench) -> N
     controller.plan = bench.plan()
     bench.worker(agent.run)
     agent.follow(controller)
+    bench.until(lambda: controller.acknowledged(controller.plan))
     bench.observer(agent.run).say(error="comparison.label: none")
     bench.until(lambda: controller.polls[-1].get("error") == "observer: comparison.label: none")
     controller.plan = bench.plan(1, 2)
