@@ -5,6 +5,7 @@ given up and another is made at once; and after a new plan the next poll waits a
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from random import SystemRandom
@@ -21,6 +22,9 @@ FIRST_S: Final = 0.1
 LONGEST_S: Final = 5.0
 UNKNOWN_S: Final = 1.0
 """The longest pause while the controller has no plan for the rollout: it may have one any moment."""
+
+QUICK_S: Final = 1.0
+"""An answer `nothing new` that comes sooner than this did not wait."""
 
 _random = SystemRandom()
 
@@ -55,10 +59,10 @@ class Follower:
     async def run(self) -> None:
         """Never returns; ends by being cancelled."""
         while True:
-            said = self._in_force.said
+            said, begun = self._in_force.said, time.monotonic()
             answer = await self._poll_while(said)
             if answer is not None:
-                await self._use(answer, said)
+                await self._use(answer, said, time.monotonic() - begun)
 
     async def _poll_while(self, said: Said) -> Answer | None:
         """The answer to a poll that says this; None when there was something else to say before it came."""
@@ -72,14 +76,14 @@ class Follower:
                 task.cancel()
             await asyncio.gather(poll, other, return_exceptions=True)
 
-    async def _use(self, answer: Answer, said: Said) -> None:
+    async def _use(self, answer: Answer, said: Said, took_s: float) -> None:
         match answer:
             case Offered(body):
                 self._note("connected")
                 await self._take(body, said)
             case NothingNew():
                 self._note("connected")
-                self._pause.reset()
+                await self._rest_if_quick(said, took_s)
             case NoSuchRollout():
                 self._note("no plan for this rollout, the last one stays in force")
                 await self._rest(said, UNKNOWN_S)
@@ -95,6 +99,13 @@ class Follower:
         self._offered = body
         if self._in_force.offer(body):
             await _at_most(SETTLE_S, self._in_force.until_settled())
+
+    async def _rest_if_quick(self, said: Said, took_s: float) -> None:
+        """A controller that is going down lets nobody wait: do not ask it in a tight loop."""
+        if took_s < QUICK_S:
+            await self._rest(said, UNKNOWN_S)
+        else:
+            self._pause.reset()
 
     async def _rest(self, said: Said, longest_s: float) -> None:
         """Pause; shorter when there is something else to say."""

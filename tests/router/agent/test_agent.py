@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,19 @@ def test_a_refused_plan_that_is_offered_again_and_again_is_not_asked_for_in_a_ti
     polls = [poll["error"] for poll in controller.polls if "error" in poll]
     assert "rollout" in polls[0]
     assert agent.log().count("plan refused") == 1
+
+
+def test_a_controller_that_lets_nobody_wait_is_not_asked_in_a_tight_loop(bench: Bench) -> None:
+    controller, agent = bench.controller(), bench.agent()
+    controller.answer_status = 304
+    agent.follow(controller)
+    bench.until(lambda: controller.polls)
+    begun = time.monotonic()
+    bench.until(lambda: len(controller.polls) >= 4)
+    assert time.monotonic() - begun > 0.1
+    controller.answer_status, controller.plan = None, bench.plan()
+    bench.worker(agent.run)
+    bench.until(lambda: controller.acknowledged(controller.plan))
 
 
 def test_what_a_worker_refuses_is_reported_with_its_name(bench: Bench) -> None:
@@ -347,16 +361,20 @@ def test_shadow_counters_are_the_observers_with_the_workers_drops_added(bench: B
     assert later.shadows[0].dropped == {"queue_full": 4, "timeout": 1}
 
 
-def test_while_the_observer_is_away_its_last_counters_are_read_from_disk(bench: Bench) -> None:
+@pytest.mark.parametrize(("is_of_this_life", "pairs"), [(True, 5), (False, 0)])
+def test_while_the_observer_is_away_its_last_counters_of_this_life_are_read_from_disk(
+    bench: Bench, is_of_this_life: bool, pairs: int
+) -> None:
     controller, agent = bench.controller(), bench.agent()
     controller.plan = _with_shadow(bench)
     bench.worker(agent.run)
     shadow = {"shadow": "v3", "shadowIdentity": "id-3", "live": "v1", "liveIdentity": "id-1", "pairs": 5}
-    kept = {"boot": agent.directory.boot, "at": 1.0, "rollout": "ml/fraud", "shadows": [shadow]}
+    boot = agent.directory.boot if is_of_this_life else "another"
+    kept = {"boot": boot, "at": 1.0, "rollout": "ml/fraud", "shadows": [shadow]}
     (agent.run / RUN_FILES.shadows).write_text(json.dumps(kept))
     agent.follow(controller)
     report = bench.until(lambda: next((one for one in controller.telemetry if one.shadows), None))
-    assert report.shadows[0].pairs == 5
+    assert report.shadows[0].pairs == pairs
 
 
 def test_the_last_report_is_sent_at_sigterm(bench: Bench) -> None:
