@@ -4,11 +4,10 @@ Each expression is asked for as a range of raw samples (`selector[300s]`): the s
 they were scraped, so a dead exporter cannot pass for a quiet one, as it can for five minutes with an instant value;
 and what a restarted controller missed is still in it.
 
-One query of one version is in flight at a time; a slow answer arrives at a later look and delays nobody's.
+Each provider has threads of its own, so that a slow one delays nobody else's queries.
 """
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,12 +21,8 @@ from controller.core.checks import PrometheusQuery
 
 WINDOW_S: Final = 300
 DEADLINE_S: Final = 5.0
-PATIENCE_S: Final = 1.0
 CONCURRENCY: Final = 4
 SERIES_MAX: Final = 500
-UNUSED_S: Final = 600.0
-
-_Key = tuple[PrometheusQuery, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +35,6 @@ class Provider:
 
 
 @dataclass(slots=True)
-class _Line:
-    """One query of one version: the fetch that runs, and what the last one gave."""
-
-    task: asyncio.Task[Counts | Missing] | None = None
-    latest: Counts | Missing | None = None
-    used_at: float = 0.0
-
-
-@dataclass(slots=True)
 class _Threads:
     """A provider's own threads and connections: another provider's slowness cannot take them."""
 
@@ -58,26 +44,14 @@ class _Threads:
 
 
 class PrometheusCounters:
-    """Counters from configured Prometheus servers; for one event loop.
+    """Counters from configured Prometheus servers. Every answer comes within `deadline_s`, waiting for a thread included."""
 
-    A query ends after `deadline_s` in total. `counts` waits `patience_s` for it and then gives what the query before
-    gave: the judge sees its age by the samples' own times.
-    """
-
-    def __init__(
-        self,
-        providers: Iterable[Provider],
-        *,
-        deadline_s: float = DEADLINE_S,
-        patience_s: float = PATIENCE_S,
-    ) -> None:
+    def __init__(self, providers: Iterable[Provider], *, deadline_s: float = DEADLINE_S) -> None:
         self._threads = {
             provider.name: _Threads(provider, ThreadPoolExecutor(CONCURRENCY, f"prometheus-{provider.name}"))
             for provider in providers
         }
         self._deadline_s = deadline_s
-        self._patience_s = patience_s
-        self._lines: dict[_Key, _Line] = {}
 
     async def counts(self, query: PrometheusQuery, version: str) -> Counts | Missing:
         """The samples of the last minutes of both counters of this version; Missing says why there are none."""
@@ -87,53 +61,21 @@ class PrometheusCounters:
             return Missing(
                 f"{query.provider!r} is no metric provider of this controller (configured: {known})"
             )
-        self._forget_unused()
-        line = self._lines.setdefault((query, version), _Line())
-        line.used_at = time.monotonic()
-        if line.task is None or line.task.done():
-            line.task = asyncio.create_task(self._fetch(threads, query, version, line))
-        done, _ = await asyncio.wait({line.task}, timeout=self._patience_s)
-        if done or line.latest is None:
-            return line.latest or Missing(f"prometheus {query.provider!r}: no answer yet")
-        return line.latest
+        call = Call(self._deadline_s)
+        work = asyncio.get_running_loop().run_in_executor(threads.pool, _ask, threads, query, version, call)
+        try:
+            return await asyncio.wait_for(work, self._deadline_s)
+        except TimeoutError:
+            return Missing(f"prometheus {query.provider!r}: it did not answer within {self._deadline_s:g} s")
+        finally:
+            call.abort()
 
     async def close(self) -> None:
-        """Ends every query and thread."""
-        tasks = [line.task for line in self._lines.values() if line.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Ends every thread; nothing may be asked any more."""
         for threads in self._threads.values():
             await asyncio.to_thread(threads.pool.shutdown, wait=True, cancel_futures=True)
             for client in threads.idle:
                 client.close()
-
-    async def _fetch(
-        self, threads: _Threads, query: PrometheusQuery, version: str, line: _Line
-    ) -> Counts | Missing:
-        call = Call(self._deadline_s)
-        work = asyncio.get_running_loop().run_in_executor(threads.pool, _ask, threads, query, version, call)
-        try:
-            line.latest = await asyncio.wait_for(work, self._deadline_s)
-        except TimeoutError:
-            call.abort()
-            line.latest = Missing(
-                f"prometheus {query.provider!r}: it did not answer within {self._deadline_s:g} s"
-            )
-        except asyncio.CancelledError:
-            call.abort()
-            raise
-        except Exception as error:  # noqa: BLE001  the task's outermost frame: no answer may stop a rollout
-            line.latest = Missing(
-                f"prometheus {query.provider!r}: its answer broke this program ({type(error).__name__})"
-            )
-        return line.latest
-
-    def _forget_unused(self) -> None:
-        now = time.monotonic()
-        unused = [key for key, line in self._lines.items() if now - line.used_at > UNUSED_S]
-        for key in unused:
-            del self._lines[key]
 
 
 def _ask(threads: _Threads, query: PrometheusQuery, version: str, call: Call) -> Counts | Missing:

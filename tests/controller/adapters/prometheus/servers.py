@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,7 +80,9 @@ def prometheus(folder: Path, targets: list[str]) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
     try:
-        yield f"http://{_address(log, process)}"
+        url = f"http://{_address(log, process)}"
+        _wait_until_ready(url)
+        yield url
     finally:
         process.terminate()
         process.wait(30)
@@ -93,6 +96,16 @@ def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
             return found[1]
         time.sleep(0.05)
     raise AssertionError(f"prometheus did not start:\n{log.read_text()}")
+
+
+def _wait_until_ready(url: str) -> None:
+    ends_at = time.monotonic() + 60
+    while time.monotonic() < ends_at:
+        with suppress(OSError):
+            urllib.request.urlopen(f"{url}/-/ready", timeout=10).close()
+            return
+        time.sleep(0.05)
+    raise AssertionError("prometheus did not become ready")
 
 
 @contextmanager
@@ -148,14 +161,14 @@ def ask(
     url: str,
     query: PrometheusQuery = QUERY,
     version: str = "v8",
-    deadline_s: float = 5.0,
+    deadline_s: float = 30.0,
     bearer_file: Path | None = None,
 ) -> Counts | Missing:
     """One look, with the patience to wait for its end."""
 
     async def look() -> Counts | Missing:
         provider = Provider("main", url, bearer_file)
-        counters = PrometheusCounters([provider], deadline_s=deadline_s, patience_s=60)
+        counters = PrometheusCounters([provider], deadline_s=deadline_s)
         try:
             return await counters.counts(query, version)
         finally:
