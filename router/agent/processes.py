@@ -29,10 +29,8 @@ class Processes:
         self._connections: dict[str, _Connection] = {}
 
     async def listen(self, run: Path) -> asyncio.Server:
-        """Open `agent.sock`, in place of one that a dead agent left."""
-        path = run / RUN_FILES.agent_socket
-        path.unlink(missing_ok=True)
-        return await asyncio.start_unix_server(self._serve, path)
+        """Open `agent.sock`; a socket that a dead agent left there is replaced (asyncio does that)."""
+        return await asyncio.start_unix_server(self._serve, run / RUN_FILES.agent_socket)
 
     def assign(self, assignment: Assignment) -> None:
         """Hand the plan to everybody, also to those who connect later."""
