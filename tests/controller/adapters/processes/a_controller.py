@@ -14,6 +14,8 @@ from controller.adapters.processes import LocalWorkloads
 async def main(state: Path, folder: Path, document: Path) -> None:
     workloads = LocalWorkloads(state, folder=folder, on_change=lambda key: None)
     await workloads.start()
+    if "--tell" in sys.argv:
+        print("starting", flush=True)
     documents = {"v1-identity": json.loads(document.read_text())}
     await workloads.apply("default/fraud", documents, frozenset(documents))
     while not (seen := (await workloads.observe("default/fraud", documents))["v1-identity"]).endpoints:
@@ -22,4 +24,4 @@ async def main(state: Path, folder: Path, document: Path) -> None:
     await asyncio.sleep(600)
 
 
-asyncio.run(main(*map(Path, sys.argv[1:])))
+asyncio.run(main(*map(Path, sys.argv[1:4])))

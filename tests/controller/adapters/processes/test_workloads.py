@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -98,7 +99,11 @@ def story(body: Callable[[World], Coroutine[Any, Any, None]]) -> Callable[[Path]
             async with a_world(tmp_path) as world:
                 await body(world)
 
-        asyncio.run(run())
+        try:
+            asyncio.run(run())
+        finally:  # what a failed test lost sight of
+            for pid in servers_in(tmp_path):
+                os.kill(pid, signal.SIGKILL)
 
     test.__doc__ = body.__doc__
     return test
@@ -482,3 +487,43 @@ async def test_a_process_list_that_cannot_be_written_stops_no_model_server(world
     (world.folder / "state" / "processes.new").mkdir(parents=True)
     await world.run()
     await world.until_ready()
+
+
+def servers_in(folder: Path) -> list[int]:
+    """Ids of the model servers that run in this folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError):
+            is_server = str(SERVER).encode() in (entry / "cmdline").read_bytes().split(b"\0")
+            if is_server and (entry / "cwd").resolve() == folder.resolve():
+                found.append(int(entry.name))
+    return found
+
+
+@story
+async def test_a_controller_killed_at_any_instant_of_a_start_leaves_one_server_or_none(world: World) -> None:
+    chance = random.Random(11)
+    document = world.folder / "version.json"
+    document.write_text(json.dumps(process_document()))
+    command = [sys.executable, str(CONTROLLER), str(world.folder / "state"), str(world.folder), str(document)]
+    counts = []
+    for _ in range(12):
+        # Begins when the controller begins to act: its import takes longest and differs from machine to machine.
+        controller = subprocess.Popen([*command, "--tell"], stdout=subprocess.PIPE, text=True)
+        assert controller.stdout is not None
+        await asyncio.to_thread(controller.stdout.readline)
+        await asyncio.sleep(chance.choice([0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05]))
+        kill(controller)
+        counts.append(len(servers_in(world.folder)))
+        assert counts[-1] <= 1, counts
+        for pid in servers_in(world.folder) if chance.random() < 0.7 else ():
+            os.killpg(pid, signal.SIGKILL)
+            await until_dead(pid)
+    assert 1 in counts  # else every kill came before the start
+    await world.workloads.start()
+    world.documents[ONE] = process_document()
+    await world.apply()
+    assert await pid_of(await world.until_ready()) == servers_in(world.folder)[0]
+    assert len(servers_in(world.folder)) == 1
