@@ -12,17 +12,18 @@ from msgspec import Meta, Struct
 SLOTS: Final = 10_000
 """How many slots the live traffic is divided into; one slot is one basis point of weight."""
 
-Name = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-RolloutKey = Annotated[str, Meta(min_length=3, max_length=127, pattern=r"^[a-z0-9.-]+/[a-z0-9.-]+$")]
-Identity = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+# Every pattern ends in `(?!\n)$`: Python's `$` alone also matches before a line end, JSON Schema's does not.
+Name = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?(?!\n)$")]
+RolloutKey = Annotated[str, Meta(min_length=3, max_length=127, pattern=r"^[a-z0-9.-]+/[a-z0-9.-]+(?!\n)$")]
+Identity = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+(?!\n)$")]
 Text = Annotated[str, Meta(max_length=1024)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Slot = Annotated[int, Meta(ge=0, le=SLOTS)]
 PartsPerMillion = Annotated[int, Meta(ge=0, le=1_000_000)]
 Milliseconds = Annotated[int, Meta(ge=1, le=86_400_000)]
 Role = Literal["stable", "candidate", "retired"]
-Pointer = Annotated[str, Meta(max_length=256, pattern=r"^(/.*)?$")]
-HeaderName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
+Pointer = Annotated[str, Meta(max_length=256, pattern=r"^(/.*)?(?!\n)$")]
+HeaderName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+(?!\n)$")]
 
 
 class Applied(NamedTuple):
@@ -57,7 +58,7 @@ class _Message(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", 
 class Endpoint(_Message, frozen=True):
     """One ready address of a version."""
 
-    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    host: Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._:%-]+(?!\n)$")]
     port: Annotated[int, Meta(ge=1, le=65_535)]
     tls: bool = False
 
@@ -65,7 +66,7 @@ class Endpoint(_Message, frozen=True):
 class Rewrite(_Message, frozen=True):
     """How a request changes on its way to one version: another path, and (shadows only) other body fields."""
 
-    path: Annotated[str, Meta(max_length=2048, pattern=r"^/")] | None = None
+    path: Annotated[str, Meta(max_length=2048, pattern=r"^/[!-~]*(?!\n)$")] | None = None
     body: dict[Pointer, Any] = {}
 
 
@@ -80,7 +81,7 @@ class PlanVersion(_Message, frozen=True):
     identity: Identity
     role: Role
     endpoints: Annotated[tuple[Endpoint, ...], Meta(max_length=1024)] = ()
-    base_path: Annotated[str, Meta(max_length=1024)] = ""
+    base_path: Annotated[str, Meta(max_length=1024, pattern=r"^(/[!-~]*)?(?!\n)$")] = ""
     attempt: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     rewrite: Rewrite | None = None
 
@@ -106,7 +107,9 @@ class IdentityKey(_Message, frozen=True):
     """Where the key that makes a user sticky is found, first match wins: `header:x-user-id`, `cookie:sid`, `query:user`."""
 
     sources: Annotated[
-        tuple[Annotated[str, Meta(max_length=80, pattern=r"^(header|cookie|query):[A-Za-z0-9._-]+$")], ...],
+        tuple[
+            Annotated[str, Meta(max_length=80, pattern=r"^(header|cookie|query):[A-Za-z0-9._-]+(?!\n)$")], ...
+        ],
         Meta(max_length=8),
     ] = ()
 
@@ -212,7 +215,7 @@ class RoutePlan(_Message, frozen=True, kw_only=True, omit_defaults=False):
     capture: Capture = Capture()
     comparison: Comparison = Comparison()
     counted_paths: Annotated[
-        tuple[Annotated[str, Meta(max_length=256, pattern=r"^/")], ...], Meta(max_length=32)
+        tuple[Annotated[str, Meta(max_length=256, pattern=r"^/[!-~]*(?!\n)$")], ...], Meta(max_length=32)
     ] = ()
 
     @property
@@ -250,7 +253,19 @@ def faults(plan: RoutePlan) -> tuple[str, ...]:
             for name in plan.overrides.allow
             if name not in names
         ]
-    return (*found, *_slot_faults(plan, set(names)))
+    return (*found, *_comparison_faults(plan), *_slot_faults(plan, set(names)))
+
+
+def _comparison_faults(plan: RoutePlan) -> tuple[str, ...]:
+    shadows = [shadow.version for shadow in plan.shadows]
+    found = [
+        f"shadows: {name} is there more than once"
+        for name in sorted({n for n in shadows if shadows.count(n) > 1})
+    ]
+    low, high = plan.comparison.boundary
+    if not 0 <= low <= high <= 1:
+        found.append(f"comparison.boundary: {low:g} … {high:g} is no band between 0 and 1")
+    return tuple(found)
 
 
 def _slot_faults(plan: RoutePlan, names: set[str]) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from msgspec import Meta, Struct
 
 from headgate.wire.plan import Count, Identity, Name, RolloutKey, Text
 
-RouterId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
+RouterId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:-]+(?!\n)$")]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 Histogram = Annotated[tuple[Count, ...], Meta(max_length=512)]
-Triple = Annotated[str, Meta(max_length=64, pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
+Triple = Annotated[str, Meta(max_length=64, pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(?!\n)$")]
 
 IN_FLIGHT_AGES_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Lower bounds of `in_flight_ages`: how many requests are in flight for at least that long."""
@@ -95,7 +95,9 @@ class ShadowCounters(_Message, frozen=True, kw_only=True):
     """What the observer counted for one shadow against one live version.
 
     `pairs` were compared; `disagreements` differ beyond the comparison's bound, `soft` of them only inside the
-    boundary band. The error table: `shadow_failed` means the shadow alone failed, `live_failed` the live one alone.
+    boundary band. A copy is compared or dropped for one reason; a failed side is in the error table as well:
+    observed copies = `pairs` + their `dropped`, without `sampled_out`, `record_log_full` and `redaction_failed`,
+    which cost no comparison. The error table: `shadow_failed` means the shadow alone failed, `live_failed` the live one alone.
     `self_pairs` and `self_disagreements` come from replays to the live version itself (the noise floor).
     """
 
