@@ -207,7 +207,8 @@ class Machine:
 
     def pids_of_models(self) -> Iterator[int]:
         """Pids of the model servers it started."""
-        entries = json.loads((self.state / "processes.json").read_text())
+        noted = self.state / "processes.json"
+        entries = json.loads(noted.read_text()) if noted.exists() else []
         return (entry["pid"] for entry in entries if entry.get("pid"))
 
     def pids_of(self, part: str) -> list[int]:
