@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from random import SystemRandom
 from typing import Any, Final
 
+from headgate.log import Log
 from router.agent.controller import Answer, Controller, Failed, NoSuchRollout, NothingNew, Offered
 from router.agent.inforce import InForce, Said
-from router.log import Log
 
 SETTLE_S: Final = 1.0
 """How long the poll after a new plan waits for the workers to run it."""

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from headgate.log import Log
 from headgate.wire.codec import Malformed, decode_plan
 from headgate.wire.plan import NOTHING_APPLIED, Applied, RoutePlan
 from router.agent import planfile, plans
 from router.agent.processes import Processes
 from router.agent.shared import Shared
 from router.core.channel import Assignment
-from router.log import Log
 
 KEEP_AGAIN_S: Final = 5.0
 """How long after a failed write the plan is written to disk again."""

@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
+from headgate.log import Log
 from headgate.wire.telemetry import ShadowCounters
 from router.core.channel import RUN_FILES, Assignment, Frames, Hello, Report, frame
-from router.log import Log
 
 UNREAD_BYTES_MAX: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from headgate.log import Log
 from headgate.wire.telemetry import ShadowCounters, Telemetry, Worker
 from router.agent.controller import Controller
 from router.agent.inforce import InForce
 from router.agent.shared import Shared
 from router.core.counters import WorkerState
-from router.log import Log
 
 EVERY_S: Final = 1.0
 SHADOWS_MAX: Final = 16

@@ -15,6 +15,7 @@ from typing import Final
 
 import uvicorn
 
+from headgate.log import Log
 from router.agent import controller as link
 from router.agent.admin import Access, admin
 from router.agent.follow import Follower
@@ -23,7 +24,6 @@ from router.agent.metrics import RouterCollector
 from router.agent.report import EVERY_S, Reporter, Sender, every
 from router.agent.shared import Shared, attach
 from router.agent.stats import History
-from router.log import Log
 
 _LAST_REPORT_S: Final = 1.0
 _CONNECTIONS_MAX: Final = 64

@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 import uvloop
 
+from headgate.log import Log
 from router.core.channel import RUN_FILES, Assignment, Report
-from router.log import Log
 from router.observer.agent import AgentLine
 from router.observer.intake import Intake
 from router.observer.observer import Observer

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from headgate.log import Log
 from router.core.channel import Assignment, Frames, Hello, LocalMessage, Report, frame
-from router.log import Log
 
 BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 UNSENT_BYTES_MAX: Final = 4 * 1024 * 1024

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from headgate.log import Log
 from router.core.channel import Copy, Frames
-from router.log import Log
 
 
 class _Worker(asyncio.Protocol):

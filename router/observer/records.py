@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from headgate.log import Log
 from router.core.sketch import Pairing
-from router.log import Log
 
 SEGMENTS: Final = 8
 """The bound is divided into so many segments: when it is reached, the oldest one goes."""

@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
+from headgate.log import Log
 from router.core.channel import RUN_FILES, Assignment, Frames, Hello, Report, frame
-from router.log import Log
 
 _RETRY_S: Final = 0.05
 _RETRY_S_MAX: Final = 2.0

@@ -3,9 +3,9 @@
 import asyncio
 from typing import Final, cast
 
+from headgate.log import Log
 from router.core.channel import Copy, frame
 from router.core.counters import BODY_TOO_LARGE, QUEUE_FULL, drop_cell
-from router.log import Log
 from router.proxy.routing import Counted, ShadowRule
 
 QUEUE_BYTES_MAX: Final = 16 * 1024 * 1024

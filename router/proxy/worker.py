@@ -13,12 +13,12 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Any, Final
 
+from headgate.log import Log
 from headgate.wire.plan import NOTHING_APPLIED, Applied, Limits
 from headgate.wire.telemetry import IN_FLIGHT_AGES_S
 from router.core import counters as c
 from router.core.channel import RUN_FILES, Assignment, Hello, Report
 from router.core.serving import refusal
-from router.log import Log
 from router.proxy.agent_link import follow_agent, stored_assignment
 from router.proxy.capture import CopySink
 from router.proxy.client import Client

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from router.log import Log
+from headgate.log import Log
 from router.supervisor.backoff import BackOff
 from router.supervisor.children import Command, spawn
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from router.log import Log
+from headgate.log import Log
 
 
 def test_a_line_has_instant_level_process_message_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,7 +24,7 @@ def test_a_field_is_cut_before_it_floods_the_log(capsys: pytest.CaptureFixture[s
 
 
 def test_a_stderr_that_is_gone_stops_nobody() -> None:
-    program = "from router.log import Log; Log('agent').info('something'); print('went on')"
+    program = "from headgate.log import Log; Log('agent').info('something'); print('went on')"
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, text=True, check=False

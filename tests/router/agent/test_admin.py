@@ -8,13 +8,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from headgate.log import Log
 from router.agent.admin import Access, admin
 from router.agent.inforce import InForce
 from router.agent.metrics import RouterCollector
 from router.agent.report import Reporter
 from router.agent.shared import attach
 from router.agent.stats import History, window_s
-from router.log import Log
 from router.supervisor.rundir import claim
 
 GUARDED = ("/metrics", "/v1/plan", "/v1/stats")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from headgate.log import Log
 from headgate.wire.plan import Capture, Endpoint
 from headgate.wire.telemetry import ShadowCounters
-from router.log import Log
 from router.observer import observer as observer_module
 from router.observer.observer import Observer
 from router.observer.records import RecordLog

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from headgate.log import Log
 from router.core.sketch import Pairing
-from router.log import Log
 from router.observer.records import BUFFERED_BYTES_MAX, Line, RecordLog, segments
 
 PAIRING = Pairing("v2", "id-v2", "v1", "id-v1")

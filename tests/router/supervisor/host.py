@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from router.log import Log
+from headgate.log import Log
 from router.supervisor.children import Command
 from router.supervisor.supervisor import Supervisor
 
