@@ -1,7 +1,7 @@
 """What Headgate's processes say: one line per change on stderr, a constant message and fields after it.
 
 `2026-11-21T08:40:05.123Z warning agent: plan refused epoch=4 why="older than 5"`. Never bodies, never secrets:
-callers pass what they mean to show. A stderr that is gone must not stop a process, so it is passed over.
+callers pass what they mean to show (None: nothing). A stderr that is gone must not stop a process, so it is passed over.
 """
 
 import json
@@ -34,7 +34,10 @@ class Log:
 
     def _write(self, level: str, message: str, fields: dict[str, object]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
-        words = [f"{now}Z {level} {self._process}: {message}", *(_field(k, v) for k, v in fields.items())]
+        words = [
+            f"{now}Z {level} {self._process}: {message}",
+            *(_field(k, v) for k, v in fields.items() if v is not None),
+        ]
         try:
             sys.stderr.write(" ".join(words) + "\n")
             sys.stderr.flush()

@@ -66,8 +66,6 @@ class Client(asyncio.Protocol):
         self._worker.cells[c.ACCEPTED] += 1
         peer = transport.get_extra_info("peername")
         self._fixed_lines = _forwarded_lines(peer[0].encode() if isinstance(peer, tuple) else b"unknown")
-        if self._worker.is_draining:
-            self.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request: its head, its body, or already the next one."""
