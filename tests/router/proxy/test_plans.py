@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headgate.wire.plan import IdentityKey, Limits, RoutePlan, Shadow
+from router.core import counters as c
 from router.core.channel import RUN_FILES, Assignment
 from router.core.guard import read_trips
 from tests.router.proxy.proxy_world import (
@@ -389,6 +390,35 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_0(tmp_path: Path):
                 assert [one.body for one in got] == [b"a", b"b", b"c"]
                 assert [one.get("connection") for one in got] == [None, "close", "close"]
             assert await router.wait() == 0
+
+    run(test())
+
+
+def test_a_draining_worker_leaves_new_connections_to_the_others(tmp_path: Path):
+    gate = asyncio.Event()
+
+    async def slow(request: Message, writer: asyncio.StreamWriter) -> None:
+        if request.path == "/slow":
+            await gate.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async def test() -> None:
+        async with models(Model(behave=slow)) as (model,):
+            plan = plan_of(version("v1", model))
+            async with serving(tmp_path, plan, workers=2) as router, calling(router) as caller:
+                caller.send(get("/slow"))
+                await until(lambda: model.seen, "a request is in flight")
+                await router.settled()
+                (busy,) = [index for index in range(2) if router.worker(index).connections]
+                router.processes[busy].send_signal(signal.SIGTERM)
+                await until(lambda: router.worker(busy).state == c.DRAINING, "it drains")
+                for _ in range(60):
+                    got = await ask(router, get())
+                    assert (got.status, got.get("connection")) == (200, None), "the other worker answered"
+                assert router.worker(busy).accepted == 1
+                gate.set()
+                assert (await caller.answer())["connection"] == "close"
+                assert await router.wait(busy) == 0
 
     run(test())
 
