@@ -47,13 +47,16 @@ def add(sums: Sums, block: Block, dispersion: float) -> Sums:
 
 
 def bounds(sums: Sums, alpha: float) -> tuple[float | None, float | None]:
-    """Lower and upper bound of the difference at 1 - alpha together, within -1 … 1; None without data."""
+    """Lower and upper bound of the difference at 1 - alpha together, within -1 … 1; None without data.
+
+    Where the difference itself changed so much that no single one fits, they are the ends of what it was.
+    """
     if not any(sums.up_cost):
         return None, None
     wanted = math.log(2 / alpha)
     low = _root(sums.up_gain, sums.up_cost, wanted)
     high = -_root(sums.down_gain, [-cost for cost in sums.down_cost], wanted)
-    return max(-1.0, min(low, 1.0)), min(1.0, max(high, -1.0))
+    return max(-1.0, min(low, high, 1.0)), min(1.0, max(low, high, -1.0))
 
 
 def _added(

@@ -25,19 +25,26 @@ CLIP_BLOCKS: Final = 3.0
 CLIP_BLOCKS_SKEWED: Final = 8.0
 """How many blocks a Fail needs at least; more where the two versions are scraped at different instants."""
 
+COVERAGE_MIN: Final = 0.5
+"""Where fewer of the copies could be compared, those that could are not taken for all."""
+
 SLICES_MAX: Final = 32
 """So many slices are judged; they share half of the check's alpha equally, seen or not."""
+
+SLICE_MIN: Final = 20
+"""A slice with fewer pairs is not named as the worst."""
 
 _NO_ARMS: Final = Arms(Missing("no answer from the provider yet"), Missing("no answer from the provider yet"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Tick:
-    """New counts by slice, gathered in `since` … `until`, Unix seconds."""
+    """New counts by slice, gathered in `since` … `until`, Unix seconds; `lost` copies were not compared."""
 
     since: float
     until: float
     counts: Mapping[str, Tally]
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,7 @@ def _entered(check: Check, state: CheckState, context: _Context) -> CheckState:
     acknowledged = step.acknowledged_at is not None
     if state.step == name:
         if acknowledged and not state.acknowledged:
-            return replace(state, acknowledged=True, samples=NOTHING)
+            return replace(state, acknowledged=True, samples=NOTHING, lost=0)
         return state
     tolerance = _tolerance(check, state.boundary)
     lines = state.lines
@@ -154,6 +161,7 @@ def _entered(check: Check, state: CheckState, context: _Context) -> CheckState:
         step=name,
         acknowledged=acknowledged,
         samples=NOTHING,
+        lost=0,
         changes=state.changes + (1 if state.step else 0),
         skipped=0,
         said="",
@@ -187,7 +195,8 @@ def _look_at_reports(check: Check, state: CheckState, context: _Context) -> _Loo
         dispersion = add_tick(dispersion, news.halves, now - since)
     moved = _said(replace(state, baselines=news.baselines, dispersion=dispersion), news.skipped)
     lack = f"router {', '.join(sorted(news.silent)[:3])} is silent" if news.silent else ""
-    return _Look(moved, (_Tick(since, now, news.counts),) if news.counts else (), BLOCK_S, lack)
+    ticks = (_Tick(since, now, news.counts, news.lost),) if news.counts else ()
+    return _Look(moved, ticks, BLOCK_S, lack)
 
 
 def _look_at_series(check: Check, state: CheckState, context: _Context) -> _Look:
@@ -256,10 +265,10 @@ def _add_tick(
         if _is_due(lines[key].block, elapsed, block_s, tolerance):
             lines[key] = _closed(check, replace(state, lines=lines), key, tick.until, tolerance, context)
     acknowledged_at = context.step.acknowledged_at
-    samples = state.samples
-    if acknowledged_at is not None and tick.since >= acknowledged_at:
-        samples = samples.plus(tick.counts.get(WHOLE, NOTHING))
-    return replace(state, lines=lines, samples=samples)
+    if acknowledged_at is None or tick.since < acknowledged_at:
+        return replace(state, lines=lines)
+    samples = state.samples.plus(tick.counts.get(WHOLE, NOTHING))
+    return replace(state, lines=lines, samples=samples, lost=state.lost + tick.lost)
 
 
 def _is_due(block: Tally, elapsed: float, block_s: float, tolerance: Tolerance) -> bool:
@@ -340,6 +349,9 @@ def _lacking(check: Check, state: CheckState, tolerance: Tolerance, context: _Co
         return "the routers have not acknowledged this step yet"
     if state.samples.requests < max(check.min_requests, 1):
         return f"{state.samples.requests:,.0f} of {max(check.min_requests, 1):,} {things} of this step"
+    covered = state.samples.requests / (state.samples.requests + state.lost)
+    if covered < COVERAGE_MIN:
+        return f"only {covered:.0%} of the copies could be compared, {COVERAGE_MIN:.0%} are needed"
     if not tolerance.is_absolute and not state.samples.reference_requests:
         if check.metric is Metric.DISAGREEMENT:
             return "stable was not replayed to itself, so the noise is not known: give the limit as `max`"
@@ -349,15 +361,30 @@ def _lacking(check: Check, state: CheckState, tolerance: Tolerance, context: _Co
 
 def _notes(check: Check, state: CheckState, context: _Context) -> tuple[str, ...]:
     notes = []
+    if worst := _worst_slice(check, state):
+        notes.append(f"{worst} {text.things(check)}")
     if state.skipped:
         ticks = "tick" if state.skipped == 1 else "ticks"
         notes.append(f"{state.skipped} {ticks} left out: {state.said}")
+    if state.boundary is not None and not 1 / 1.5 <= state.boundary.nearness <= 1.5:
+        notes.append(
+            f"no bucket ends near the quantile: this cuts off {state.boundary.nearness:.2g} times as much"
+        )
     has_halves = check.metric in (Metric.ERRORS, Metric.LATENCY)
     if state.lines and not (has_halves and state.dispersion.is_known):
         notes.append(f"dispersion not known, taken as {ASSUMED:g}")
     if context.note:
         notes.append(context.note)
     return tuple(notes)
+
+
+def _worst_slice(check: Check, state: CheckState) -> str:
+    slices = [(name, line.evidence) for name, line in state.lines.items() if name != WHOLE]
+    measured = [(name, e) for name, e in slices if e.ratio is not None and e.total.requests >= SLICE_MIN]
+    if not measured:
+        return ""
+    name, evidence = max(measured, key=lambda item: item[1].ratio or 0.0)
+    return f"worst slice {name}: {100 * (evidence.ratio or 0.0):.2f} % of {evidence.total.requests:,.0f}"
 
 
 def _nothing(check: Check, why: str) -> CheckResult:

@@ -44,9 +44,8 @@ def fix(histogram: Sequence[int], limit: NoSlower) -> Boundary | str:
     if not usable:
         return "all of stable's answers fall into one latency bucket, so its quantile is not known"
     index = min(usable, key=lambda i: abs(math.log(slower[i] / wanted)))
-    return Boundary(
-        index, _share_at(slower, index - math.log1p(limit.slower) / math.log(RATIO)) / slower[index]
-    )
+    tolerated = _share_at(slower, index - math.log1p(limit.slower) / math.log(RATIO))
+    return Boundary(index, tolerated / slower[index], slower[index] / wanted)
 
 
 def named(quantile: float) -> str:

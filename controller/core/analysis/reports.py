@@ -27,6 +27,9 @@ The second argument is what the same life of the router had counted before: what
 FRESH_S: Final = 17.0
 """A router silent for longer than two reports and 15 s has no fresh data."""
 
+LOSSES: Final = ("queue_full", "body_too_large", "undecodable")
+"""Why a copy that should have been compared was not; that a side failed is no loss but counted as such."""
+
 ROUTERS_MAX: Final = 256
 FORGET_S: Final = 3600.0
 """A router unheard for so long is met as a stranger when it comes back."""
@@ -40,6 +43,7 @@ class News:
     counts: Mapping[str, Tally]
     halves: Halves
     counted: int
+    lost: int
     skipped: tuple[str, ...]
     silent: tuple[str, ...]
 
@@ -73,7 +77,7 @@ def news(
     counts: dict[str, Tally] = {}
     halves = Halves()
     skipped: list[str] = []
-    counted = 0
+    counted = lost = 0
     for report in reports:
         base = kept.get(report.router)
         if not _is_newer(report, base) or (base is None and len(kept) >= ROUTERS_MAX):
@@ -94,9 +98,10 @@ def news(
         for name, new in grown.items():
             if not isinstance(new, str):
                 counts[name] = counts.get(name, Tally()).plus(_tally(new))
+                lost += new.lost
         halves = _plus(halves, grown[WHOLE])
     silent = tuple(r.router for r in reports if r.router in kept and now - kept[r.router].heard_at > FRESH_S)
-    return News(kept, counts, halves, counted, tuple(skipped), silent)
+    return News(kept, counts, halves, counted, lost, tuple(skipped), silent)
 
 
 def rebased(
@@ -132,12 +137,10 @@ def _grown(now: Counted, before: Counted, may_fall: bool) -> Counted | str:
     new = [a - b for a, b in zip(now, before, strict=True)]
     if min(new) < 0 and not may_fall:
         return "a counter went back within one life"
-    requests, events, reference_requests, reference_events, half_requests, half_events = (
-        max(n, 0) for n in new
-    )
-    if events > requests or reference_events > reference_requests:
+    grown = Counted(*(max(n, 0) for n in new))
+    if grown.events > grown.requests or grown.reference_events > grown.reference_requests:
         return "more events than requests"
-    return Counted(requests, events, reference_requests, reference_events, half_requests, half_events)
+    return grown
 
 
 def _tally(new: Counted) -> Tally:
@@ -223,6 +226,7 @@ def _whole(shadow: ShadowCounters, with_noise: bool) -> Counted:
     """
     pairs = shadow.pairs + shadow.shadow_failed
     differing = shadow.disagreements + shadow.shadow_failed
+    lost = sum(shadow.dropped.get(reason, 0) for reason in LOSSES)
     if not with_noise:
-        return Counted(pairs, differing)
-    return Counted(pairs, differing, shadow.self_pairs, shadow.self_disagreements)
+        return Counted(pairs, differing, lost=lost)
+    return Counted(pairs, differing, shadow.self_pairs, shadow.self_disagreements, lost=lost)

@@ -23,7 +23,10 @@ WHOLE: Final = ""
 
 
 class Counted(NamedTuple):
-    """Cumulative requests and events of the candidate, of stable (`reference_*`), and of stable's first half."""
+    """Cumulative requests and events of the candidate, of stable (`reference_*`), and of stable's first half.
+
+    `lost` are copies that should have been compared and were not.
+    """
 
     requests: int = 0
     events: int = 0
@@ -31,6 +34,7 @@ class Counted(NamedTuple):
     reference_events: int = 0
     half_requests: int = 0
     half_events: int = 0
+    lost: int = 0
 
 
 class Baseline(NamedTuple):
@@ -61,10 +65,12 @@ class Boundary:
     """Where a slow request begins, fixed before it is used: more than `BOUNDS_S[index]` seconds.
 
     `ratio`: how much more often than stable a candidate whose whole latency is just tolerated is slower than that.
+    `nearness`: stable's share of slower answers over the one the quantile means; 1 is exact.
     """
 
     index: int
     ratio: float
+    nearness: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class CheckState:
     """All that is remembered of one check.
 
     `asks` says what it asked (metric and limit): another question starts anew. `step` names the step
-    that runs and `changes` counts those before it; `samples` are of this step since it was `acknowledged`. `upto` is
+    that runs and `changes` counts those before it; `samples` and `lost` are of this step since it was `acknowledged`. `upto` is
     how far the samples of a provider were used, Unix seconds. `skipped` ticks were left out, `said` why the last was.
     """
 
@@ -85,6 +91,7 @@ class CheckState:
     acknowledged: bool = False
     changes: int = 0
     samples: Tally = NOTHING
+    lost: int = 0
     upto: float | None = None
     skipped: int = 0
     said: str = ""

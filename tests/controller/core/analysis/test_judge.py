@@ -396,6 +396,19 @@ def test_a_shadow_that_fails_where_stable_answers_disagrees():
     assert shadowed(AGREE, 60, 0, 0, shadow_failed=10).verdict is Verdict.FAIL
 
 
+def test_agreement_of_the_few_answers_that_could_be_compared_is_no_pass():
+    result = shadowed(AGREE, 60, 50, 0, undecodable=60)
+    assert (result.verdict, result.lack) == (Verdict.INCONCLUSIVE, Lack.NO_DATA)
+    assert "only 45% of the copies could be compared, 50% are needed" in result.text
+    assert shadowed(AGREE, 60, 50, 0, undecodable=10).verdict is Verdict.PASS
+
+
+def test_the_worst_slice_is_named_also_while_nothing_fails():
+    check = replace(AGREE, limit=AtMost(0.5), per_slice=True)
+    result = shadowed(check, 60, 50, 4, slices={"digit=4": (5, 1), "digit=5": (45, 3)})
+    assert "(worst slice digit=4: 20.00 % of 300 pairs)" in result.text
+
+
 def test_one_bad_slice_fails_the_whole_and_is_named():
     check = replace(AGREE, limit=AtMost(0.10), per_slice=True)
     slices = {"digit=4": (5, 4), "digit=5": (45, 0)}

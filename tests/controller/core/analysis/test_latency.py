@@ -43,6 +43,15 @@ def test_a_candidate_that_is_just_as_much_slower_as_tolerated_is_just_tolerated(
     assert candidate == pytest.approx(boundary.ratio * share_slower(stable, boundary), rel=0.15)
 
 
+def test_how_far_the_boundary_is_from_the_quantile_is_told():
+    coarse = [0] * BUCKETS
+    coarse[30], coarse[60] = 8000, 2000
+    boundary = fix(coarse, P99)
+    assert isinstance(boundary, Boundary)
+    assert boundary.nearness == pytest.approx(20)
+    assert fix(lognormal(50_000), P99).nearness == pytest.approx(1, rel=0.5)
+
+
 def test_too_short_a_history_is_said_with_what_is_needed():
     assert fix(lognormal(999), P99) == "stable has 999 answers, its p99 needs 1,000"
     assert isinstance(fix(lognormal(1000), P99), Boundary)

@@ -62,7 +62,12 @@ class Router:
         self.count(identity, len(seconds), 0, len(seconds) // 2)
 
     def compare(
-        self, pairs: int, disagreements: int, slices: dict[str, tuple[int, int]] | None = None, **more: int
+        self,
+        pairs: int,
+        disagreements: int,
+        slices: dict[str, tuple[int, int]] | None = None,
+        undecodable: int = 0,
+        **more: int,
     ) -> None:
         old = self.shadow
         kept = dict(old.slices) if old else {}
@@ -78,6 +83,7 @@ class Router:
             pairs=(old.pairs if old else 0) + pairs,
             disagreements=(old.disagreements if old else 0) + disagreements,
             slices=kept,
+            dropped={"undecodable": (old.dropped.get("undecodable", 0) if old else 0) + undecodable},
             **{name: (getattr(old, name) if old else 0) + more.get(name, 0) for name in names},
         )
 
