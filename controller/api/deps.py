@@ -31,17 +31,16 @@ class Changes:
         if event is not None:
             event.set()
 
-    async def wait(self, key: str, seconds: float) -> bool:
-        """Until `notify(key)`, at most `seconds`: whether it is worth looking again."""
-        if seconds <= 0 or self.is_closed:
-            return False
+    async def wait(self, key: str, seconds: float) -> None:
+        """Until `notify(key)`, at most `seconds`; not at all once closed."""
+        if self.is_closed:
+            return
         event = self._events.setdefault(key, asyncio.Event())
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()
         except TimeoutError:
-            return False
-        return not self.is_closed
+            return
 
     def close(self) -> None:
         """End all waiting, now and from now on: the controller is going down."""

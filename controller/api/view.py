@@ -173,8 +173,6 @@ def _versions(seen: Seen) -> list[Json]:
     shares = traffic.desired(status)
     latched = {failed.identity for failed in status.failed if failed.is_latched}
     leaving = {left.name: left for left in status.retiring}
-    if status.candidate is not None:
-        leaving.pop(status.candidate.name, None)
     return [
         {
             "name": name,

@@ -166,7 +166,7 @@ def _show(source: Iterator[list[Json]], output: str, *, is_watch: bool, is_one: 
     if is_watch and screen.is_terminal:
         _show_live(tables.rollouts(items, is_wide=is_wide) for items in source)
     elif is_watch:
-        _show_lines(source, is_wide=is_wide)
+        show_lines(source, is_wide=is_wide)
     else:
         items = next(source)
         if items:
@@ -189,7 +189,7 @@ def _show_data(source: Iterator[list[Json]], output: str, *, is_watch: bool, is_
                 print_data(item, output, compact=True)
 
 
-def _show_lines(source: Iterator[list[Json]], *, is_wide: bool) -> None:
+def show_lines(source: Iterator[list[Json]], *, is_wide: bool) -> None:
     """A line for each rollout whose line changed, under one header, in columns that stay where they are."""
     columns = tables.WIDE_COLUMNS if is_wide else tables.COLUMNS
     widths = [max(len(column), 12) for column in columns]

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from controller.api import discovery
 from headgate.wire import VERSION
 from headgate.wire.codec import decode_plan, encode
 from headgate.wire.telemetry import Telemetry
@@ -59,6 +60,12 @@ def test_a_waiting_router_is_answered_by_the_next_plan(api: Api) -> None:
     api.publish(plan(4))
     thread.join(60)
     assert decode_plan(answers[0].content).generation == 4
+
+
+def test_no_router_waits_longer_than_is_allowed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "WAIT_S_MAX", 0.05)
+    api.apply(rollout())
+    assert poll(api, wait=1e9).status_code == 304
 
 
 def test_a_poll_wakes_the_reconciler_when_it_says_something_new(api: Api) -> None:

@@ -113,6 +113,12 @@ def test_only_loopback_names_are_answered(api: Api, host: str, status: int) -> N
     assert int(answer.split()[1]) == status
 
 
+@pytest.mark.parametrize("hosts", ["", "Host: localhost\r\nHost: localhost\r\n"], ids=["none", "two"])
+def test_a_request_names_exactly_one_host(api: Api, hosts: str) -> None:
+    answer = raw(api, f"GET /healthz HTTP/1.1\r\n{hosts}\r\n".encode())
+    assert answer.split()[1] in (b"400", b"403")
+
+
 @pytest.mark.parametrize(
     ("origin", "status"),
     [

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from controller.cli.read import show_lines
+from controller.cli.waiting import Goal, healthy, promoted, rolled_back
 from controller.core.checks import CheckResult, Lack, Verdict
 from tests.controller.api.served import rollout, until
 from tests.controller.cli.world import KEY, World, world
@@ -103,6 +105,24 @@ def test_watching_without_a_terminal_prints_one_line_for_each_change(
         lines.append(process.stdout.readline())
     assert len(set(lines)) == len(lines), "a line was repeated"
     stop(process)
+
+
+def test_lines_are_printed_only_when_they_changed(here: World, capsys: pytest.CaptureFixture[str]) -> None:
+    here.ready()
+    (before,) = here.api.client.get("/v1/rollouts").json()["items"]
+    here.on_trial()
+    (after,) = here.api.client.get("/v1/rollouts").json()["items"]
+    show_lines(iter([[before], [before], [after], [after], [before]]), is_wide=False)
+    phases = [line.split()[2] for line in capsys.readouterr().out.splitlines()]
+    assert phases == ["PHASE", "Healthy", "Progressing", "Healthy"]
+
+
+@pytest.mark.parametrize("goal", [healthy, promoted, rolled_back])
+def test_no_goal_is_judged_by_what_the_controller_knew_before_an_edit(here: World, goal: Goal) -> None:
+    here.ready()
+    shown = here.api.client.get(f"/v1/rollouts/{KEY}/status").json()
+    assert goal(shown) is not None
+    assert goal({**shown, "generation": shown["generation"] + 1}) is None
 
 
 @pytest.mark.parametrize("name", [(), ("fraud",)], ids=["all", "one"])
