@@ -72,7 +72,7 @@ def _table(rows: Iterable[Sequence[str]], texts: int = 1) -> str:
     for number, row in enumerate(rows):
         tag = "td" if number else "th"
         cells = "".join(
-            f"<{tag}{'' if index < texts else ' class=n'}>{escape(cell)}</{tag}>"
+            f"<{tag}{'' if index < texts else ' class=n'}>{escape(clean(cell, 200))}</{tag}>"
             for index, cell in enumerate(row)
         )
         lines.append(f"<tr>{cells}</tr>")
@@ -241,7 +241,7 @@ def _example(record: ComparisonRecord) -> str:
         sure = f" ({figure(side.confidence)})" if side.confidence is not None else ""
         sides.append(f"<td><code>{escape(compact(side.prediction, PAYLOAD_CHARS))}</code>{sure}</td>")
     measures = "<br>".join(
-        escape(f"{name} {figure(value)}") for name, value in sorted(record.measures.items())
+        escape(f"{clean(name, 40)} {figure(value)}") for name, value in sorted(record.measures.items())
     )
     request = (
         "" if record.request is None else f"<br><code>{escape(compact(record.request, PAYLOAD_CHARS))}</code>"

@@ -17,7 +17,7 @@ PAYLOAD_CHARS = 160
 def render(rollout: str, section: Section) -> str:
     """One pairing as text, at most 110 columns where the data allow it."""
     parts = [
-        f"{rollout}: shadow {section.shadow} against live {section.live}\n{section.decision.sentence}",
+        f"{clean(rollout, 127)}: shadow {section.shadow} against live {section.live}\n{section.decision.sentence}",
         _agreement(section),
         _slices(section),
         _directions(section.counters),
@@ -135,7 +135,7 @@ def _measures(section: Section) -> str:
         return ""
     rows = [("measure", "of kept", "pairs", "p50", "p95", "largest")]
     rows += [
-        (one.name, one.of, f"{one.pairs:,}", figure(one.p50), figure(one.p95), figure(one.largest))
+        (clean(one.name, 40), one.of, f"{one.pairs:,}", figure(one.p50), figure(one.p95), figure(one.largest))
         for one in section.measures
     ]
     return "Measures\n" + table(rows, frozenset({2, 3, 4, 5}))
@@ -172,7 +172,9 @@ def _examples(section: Section) -> str:
 
 def _example(record: ComparisonRecord) -> list[str]:
     what = record.direction or " ".join(record.paths[:3]) or "differs"
-    measures = ", ".join(f"{name} {figure(value)}" for name, value in sorted(record.measures.items()))
+    measures = ", ".join(
+        f"{clean(name, 40)} {figure(value)}" for name, value in sorted(record.measures.items())
+    )
     lines = [f"  {clean(record.request_id, 40)}  {record.verdict}  {clean(what, 60)}", f"      {measures}"]
     for name, side in (("live", record.live), ("shadow", record.shadow)):
         sure = f", confidence {figure(side.confidence)}" if side.confidence is not None else ""
