@@ -95,7 +95,10 @@ class Observer:
         return not self._tasks and not self._early and not any(one.waiting for one in self._lanes.values())
 
     async def close(self) -> None:
-        """End what is under way, uncounted."""
+        """End what waits and what is under way, uncounted; nothing is counted afterwards."""
+        for lane in self._lanes.values():
+            lane.waiting.clear()
+        self._early.clear()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
