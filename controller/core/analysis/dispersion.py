@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-LENGTHS: Final = (1, 2, 4, 8, 16)
-"""Ticks per block, one level each."""
+LEVELS: Final = 5
+"""Blocks of 1, 2, 4, 8 and 16 ticks."""
 
 ASSUMED: Final = 2.0
 """phi without any history."""
@@ -24,19 +24,22 @@ MEMORY_S: Final = 3600.0
 
 
 class Halves(NamedTuple):
-    """Requests and events of all of stable, and of its first half."""
+    """Requests and events of all of stable, and of its first half, in so many seconds."""
 
     requests: float = 0.0
     events: float = 0.0
     half_requests: float = 0.0
     half_events: float = 0.0
+    elapsed_s: float = 0.0
+
+    def plus(self, other: "Halves") -> "Halves":
+        return Halves(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 class Level(NamedTuple):
-    """Blocks of one length: the open one, and the fading sums of what was seen and of what chance explains."""
+    """Blocks of one length: the half of one that waits for the other, and the fading sums of what was seen and of what chance explains."""
 
-    open: Halves = Halves()
-    ticks: int = 0
+    waiting: Halves | None = None
     seen: float = 0.0
     expected: float = 0.0
     blocks: float = 0.0
@@ -46,7 +49,7 @@ class Level(NamedTuple):
 class Dispersion:
     """The history from which phi is estimated."""
 
-    levels: tuple[Level, ...] = (Level(),) * len(LENGTHS)
+    levels: tuple[Level, ...] = (Level(),) * LEVELS
 
     @property
     def phi(self) -> float:
@@ -62,32 +65,29 @@ class Dispersion:
 UNKNOWN: Final = Dispersion()
 
 
-def add_tick(dispersion: Dispersion, tick: Halves, elapsed_s: float) -> Dispersion:
-    """The history with one more tick of stable, `elapsed_s` after the one before."""
-    fade = math.exp(-min(max(elapsed_s, 0.0), MEMORY_S) / MEMORY_S)
-    return Dispersion(
-        tuple(
-            _added(level, tick, length, fade)
-            for level, length in zip(dispersion.levels, LENGTHS, strict=True)
-        )
-    )
+def add_tick(dispersion: Dispersion, tick: Halves) -> Dispersion:
+    """The history with one more tick of stable. Two blocks of one level make one of the next."""
+    levels = list(dispersion.levels)
+    block = tick
+    for index, level in enumerate(levels):
+        if index > 0:
+            if level.waiting is None:
+                levels[index] = level._replace(waiting=block)
+                break
+            block = level.waiting.plus(block)
+        levels[index] = _added(level, block)
+    return Dispersion(tuple(levels))
 
 
-def _added(level: Level, tick: Halves, length: int, fade: float) -> Level:
-    grown = Halves(
-        level.open.requests + tick.requests,
-        level.open.events + tick.events,
-        level.open.half_requests + tick.half_requests,
-        level.open.half_events + tick.half_events,
-    )
-    faded = Level(grown, level.ticks + 1, level.seen * fade, level.expected * fade, level.blocks * fade)
-    if faded.ticks < length:
-        return faded
-    seen, expected = _deviation(grown)
+def _added(level: Level, block: Halves) -> Level:
+    """The level with one more whole block, and what it had faded by the time that took."""
+    fade = math.exp(-min(max(block.elapsed_s, 0.0), MEMORY_S) / MEMORY_S)
+    seen, expected = _deviation(block)
     return Level(
-        seen=faded.seen + seen,
-        expected=faded.expected + expected,
-        blocks=faded.blocks + (1.0 if expected else 0.0),
+        waiting=None,
+        seen=level.seen * fade + seen,
+        expected=level.expected * fade + expected,
+        blocks=level.blocks * fade + (1.0 if expected else 0.0),
     )
 
 

@@ -16,7 +16,7 @@ phi >= 1 (Jensen), clipped from above, and the product capped; the start times s
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from controller.core.analysis import interval
@@ -91,8 +91,7 @@ class Rules:
     strict: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What all blocks so far have shown. The first three are the products, one per alternative.
 
     `reference_share` is the sum of k * e_s: divided by `total.requests` it is stable's ratio in the seconds in which
@@ -153,8 +152,7 @@ def add_block(evidence: Evidence, block: Tally, changes: int, rules: Rules) -> E
     worse, strict = _fail_products(evidence, block, changes, catastrophic, rules)
     sums = interval.add(evidence.sums, _for_interval(block, rules.tolerance), rules.dispersion)
     low, high = interval.bounds(sums, rules.interval_alpha)
-    return replace(
-        evidence,
+    return evidence._replace(
         worse=worse,
         strict=strict,
         better=_pass_products(evidence, block, in_outage, rules),

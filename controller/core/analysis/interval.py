@@ -9,7 +9,7 @@ Nothing is clipped, and the start is the first block.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 UP: Final = (1.03, 1.1, 1.3, 1.7, 2.5, 4.0, 10.0, 40.0)
 DOWN: Final = (0.97, 0.9, 0.77, 0.6, 0.4, 0.2, 0.06, 0.005)
@@ -26,8 +26,7 @@ class Block:
     kappa: float
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(NamedTuple):
     """Gains and costs per alternative of UP and DOWN, over all blocks."""
 
     up_gain: tuple[float, ...]

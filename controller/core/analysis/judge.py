@@ -123,7 +123,7 @@ def _share(check: Check, checks: tuple[Check, ...]) -> float:
 def _judge_one(check: Check, state: CheckState | None, context: _Context) -> tuple[CheckState, CheckResult]:
     asks = f"{check.metric} {check.limit} {check.query} {check.per_slice}"
     if state is None or state.asks != asks:
-        state = CheckState(asks)
+        state = CheckState(asks, {}, {})
     if any(line.has_failed for line in state.lines.values()):
         return state, _result(check, state, "", context)
     look = _look(check, _entered(check, state, context), context)
@@ -133,7 +133,7 @@ def _judge_one(check: Check, state: CheckState | None, context: _Context) -> tup
     grown = look.state
     for tick in look.ticks:
         grown = _add_tick(check, grown, tick, look.block_s, tolerance, context)
-    grown = replace(grown, looked_at=context.now)
+    grown = grown._replace(looked_at=context.now)
     return grown, _result(check, grown, look.lack, context)
 
 
@@ -147,16 +147,15 @@ def _entered(check: Check, state: CheckState, context: _Context) -> CheckState:
     acknowledged = step.acknowledged_at is not None
     if state.step == name:
         if acknowledged and not state.acknowledged:
-            return replace(state, acknowledged=True, samples=NOTHING, lost=0)
+            return state._replace(acknowledged=True, samples=NOTHING, lost=0)
         return state
     tolerance = _tolerance(check, state.boundary)
     lines = state.lines
     if not isinstance(tolerance, str):
         lines = {key: _closed(check, state, key, context.now, tolerance, context) for key in state.lines}
     if context.now - state.looked_at > BLOCK_MAX_S:  # steps that were not judged lie in between
-        state = replace(state, baselines={}, upto=None)
-    return replace(
-        state,
+        state = state._replace(baselines={}, upto=None)
+    return state._replace(
         lines=lines,
         step=name,
         acknowledged=acknowledged,
@@ -180,7 +179,7 @@ def _look(check: Check, state: CheckState, context: _Context) -> _Look:
         boundary = latency.fix(latency.stable_histogram(context.inputs.reports, context.roles), check.limit)
         if isinstance(boundary, str):
             return _Look(state, lack=boundary)
-        state = replace(state, boundary=boundary, baselines={})
+        state = state._replace(boundary=boundary, baselines={})
     return _look_at_reports(check, state, context)
 
 
@@ -192,8 +191,8 @@ def _look_at_reports(check: Check, state: CheckState, context: _Context) -> _Loo
     since = min(state.looked_at, now) if state.looked_at else now
     dispersion = state.dispersion
     if news.counted and check.metric is not Metric.DISAGREEMENT:
-        dispersion = add_tick(dispersion, news.halves, now - since)
-    moved = _said(replace(state, baselines=news.baselines, dispersion=dispersion), news.skipped)
+        dispersion = add_tick(dispersion, news.halves._replace(elapsed_s=now - since))
+    moved = _said(state._replace(baselines=news.baselines, dispersion=dispersion), news.skipped)
     lack = f"router {', '.join(sorted(news.silent)[:3])} is silent" if news.silent else ""
     ticks = (_Tick(since, now, news.counts, news.lost),) if news.counts else ()
     return _Look(moved, ticks, BLOCK_S, lack)
@@ -204,13 +203,13 @@ def _look_at_series(check: Check, state: CheckState, context: _Context) -> _Look
     acknowledged_at = context.step.acknowledged_at
     new = series.increments(arms, state.upto, acknowledged_at, isinstance(check.limit, AtMost), context.now)
     ticks = tuple(_Tick(span.since, span.until, {WHOLE: span.counts}) for span in new.spans)
-    return _Look(_said(replace(state, upto=new.upto), new.skipped), ticks, new.block_s, new.lack)
+    return _Look(_said(state._replace(upto=new.upto), new.skipped), ticks, new.block_s, new.lack)
 
 
 def _said(state: CheckState, skipped: tuple[str, ...]) -> CheckState:
     if not skipped:
         return state
-    return replace(state, skipped=state.skipped + len(skipped), said=skipped[-1][:200])
+    return state._replace(skipped=state.skipped + len(skipped), said=skipped[-1][:200])
 
 
 # --- counting --------------------------------------------------------------------------------------------------
@@ -260,15 +259,15 @@ def _add_tick(
             continue
         line = lines.get(key, Line())
         opened_at = tick.since if line.block == NOTHING else line.opened_at
-        lines[key] = replace(line, block=line.block.plus(counts), opened_at=opened_at)
+        lines[key] = line._replace(block=line.block.plus(counts), opened_at=opened_at)
         elapsed = tick.until - opened_at
         if _is_due(lines[key].block, elapsed, block_s, tolerance):
-            lines[key] = _closed(check, replace(state, lines=lines), key, tick.until, tolerance, context)
+            lines[key] = _closed(check, state._replace(lines=lines), key, tick.until, tolerance, context)
     acknowledged_at = context.step.acknowledged_at
     if acknowledged_at is None or tick.since < acknowledged_at:
-        return replace(state, lines=lines)
+        return state._replace(lines=lines)
     samples = state.samples.plus(tick.counts.get(WHOLE, NOTHING))
-    return replace(state, lines=lines, samples=samples, lost=state.lost + tick.lost)
+    return state._replace(lines=lines, samples=samples, lost=state.lost + tick.lost)
 
 
 def _is_due(block: Tally, elapsed: float, block_s: float, tolerance: Tolerance) -> bool:

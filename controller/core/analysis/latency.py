@@ -55,7 +55,7 @@ def named(quantile: float) -> str:
 
 def bound_s(boundary: Boundary) -> float:
     """More than so many seconds is slow."""
-    return BOUNDS_S[boundary.index]
+    return BOUNDS_S[boundary.bucket]
 
 
 def _shares_slower(histogram: Sequence[int], total: int) -> list[float]:

@@ -5,7 +5,7 @@ router and per life of it. A router seen for the first time gives a baseline, no
 requests of long ago. One that started anew since the last look began at zero in between, so all it has is new.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,7 +53,7 @@ def reader(check: Check, roles: Roles, boundary: Boundary | None) -> Read:
     if check.metric is Metric.DISAGREEMENT:
         return lambda report, before: _pairs(report, before, roles, check)
     if check.metric is Metric.LATENCY and boundary is not None:
-        index = boundary.index
+        index = boundary.bucket
         hanging = _hanging(index)
         return lambda report, before: {
             WHOLE: _arms(report, before, roles, lambda o: _slow(o, index), hanging)
@@ -104,18 +104,6 @@ def news(
     return News(kept, counts, halves, counted, lost, tuple(skipped), silent)
 
 
-def rebased(
-    baselines: Mapping[str, Baseline], reports: Iterable[Telemetry], read: Read
-) -> dict[str, Baseline]:
-    """The baselines as another `read` would have taken them from reports that were already counted."""
-    moved = {}
-    for report in reports:
-        base = baselines.get(report.router)
-        if base is not None and (base.boot, base.at) == (report.boot, report.at):
-            moved[report.router] = base._replace(counted=dict(read(report, {})))
-    return moved
-
-
 def _is_newer(report: Telemetry, base: Baseline | None) -> bool:
     """Whether the report was taken after the baseline; a late one of an earlier life is not."""
     if base is None:
@@ -150,11 +138,8 @@ def _tally(new: Counted) -> Tally:
 def _plus(halves: Halves, new: Counted | str) -> Halves:
     if isinstance(new, str):
         return halves
-    return Halves(
-        halves.requests + new.reference_requests,
-        halves.events + new.reference_events,
-        halves.half_requests + new.half_requests,
-        halves.half_events + new.half_events,
+    return halves.plus(
+        Halves(new.reference_requests, new.reference_events, new.half_requests, new.half_events)
     )
 
 

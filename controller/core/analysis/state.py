@@ -1,6 +1,7 @@
 """What the judge remembers between two looks: small, in bytes, and nothing that could be counted twice.
 
 The baselines of all counters are part of it, so a restarted controller goes on from where its last record was.
+What there are many of are named tuples: they are stored as arrays, without the names of their fields.
 """
 
 from collections.abc import Mapping
@@ -50,8 +51,7 @@ class Baseline(NamedTuple):
     counted: Mapping[str, Counted]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """The evidence of a check or of one of its slices, and the block that is still open."""
 
     evidence: Evidence = NO_EVIDENCE
@@ -60,21 +60,19 @@ class Line:
     has_failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Boundary:
-    """Where a slow request begins, fixed before it is used: more than `BOUNDS_S[index]` seconds.
+class Boundary(NamedTuple):
+    """Where a slow request begins, fixed before it is used: more than `BOUNDS_S[bucket]` seconds.
 
     `ratio`: how much more often than stable a candidate whose whole latency is just tolerated is slower than that.
     `nearness`: stable's share of slower answers over the one the quantile means; 1 is exact.
     """
 
-    index: int
+    bucket: int
     ratio: float
     nearness: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class CheckState:
+class CheckState(NamedTuple):
     """All that is remembered of one check.
 
     `asks` says what it asked (metric and limit): another question starts anew. `step` names the step
@@ -83,8 +81,8 @@ class CheckState:
     """
 
     asks: str
-    lines: Mapping[str, Line] = field(default_factory=dict)
-    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    lines: Mapping[str, Line]
+    baselines: Mapping[str, Baseline]
     dispersion: Dispersion = UNKNOWN
     boundary: Boundary | None = None
     step: str = ""

@@ -17,7 +17,7 @@ def history(
     for tick in range(ticks):
         rate = 0.3 if shared and tick % 50 < 10 else base
         halves = [clump * chance(rng, 200 // clump, rate) for _ in range(2)]
-        dispersion = add_tick(dispersion, Halves(400, sum(halves), 200, halves[0]), 1.0)
+        dispersion = add_tick(dispersion, Halves(400, sum(halves), 200, halves[0], 1.0))
     return dispersion
 
 
@@ -55,5 +55,5 @@ def test_what_is_long_past_is_forgotten():
     rng = random.Random(2)
     for _ in range(4 * 3600):
         first, second = chance(rng, 200, 0.01), chance(rng, 200, 0.01)
-        dispersion = add_tick(dispersion, Halves(400, first + second, 200, first), 1.0)
+        dispersion = add_tick(dispersion, Halves(400, first + second, 200, first, 1.0))
     assert dispersion.phi < 1.6

@@ -22,7 +22,7 @@ def lognormal(count: int, scale: float = 1.0) -> list[int]:
 
 
 def share_slower(histogram: list[int], boundary: Boundary) -> float:
-    return sum(histogram[boundary.index + 1 :]) / sum(histogram)
+    return sum(histogram[boundary.bucket + 1 :]) / sum(histogram)
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])
