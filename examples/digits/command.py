@@ -167,7 +167,7 @@ class Headgate:
             with (self.state.parent / "status.jsonl").open("a") as states:
                 states.write(line)
             seen = Seen.parse(json.loads(line), time.time())
+            self.on_change(seen)
             with self._changed:
                 self.seen = seen
                 self._changed.notify_all()
-            self.on_change(seen)

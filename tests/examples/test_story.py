@@ -36,10 +36,10 @@ def test_a_chapter_that_ended_otherwise_or_was_not_reached_is_unexpected(chapter
 @pytest.mark.parametrize(
     ("more", "name"),
     [
-        (Answer("r-4", "u", 4.0, 4.0, 5.0, 200, "v3"), "answers of v3 that users got"),
-        (Answer("r-4", "u", 4.0, 4.0, 5.0, 502, "v1"), "failed requests that v4 did not answer"),
-        (Answer("r-4", "u", 4.0, 4.0, 5.0, 503, None), "failed requests that v4 did not answer"),
-        (Answer("r-4", "u", 4.0, 4.0, 5.0, None, None, error="reset"), "lost requests"),
+        (Answer("r-4", "u", 4.0, 4.0, 5.0, 200, "v3"), "users' answers from v3"),
+        (Answer("r-4", "u", 4.0, 4.0, 5.0, 502, "v1"), "failed, but not at v4"),
+        (Answer("r-4", "u", 4.0, 4.0, 5.0, 503, None), "failed, but not at v4"),
+        (Answer("r-4", "u", 4.0, 4.0, 5.0, None, None, error="reset"), "requests lost"),
     ],
 )
 def test_one_request_that_went_wrong_is_unexpected(more: Answer, name: str) -> None:
@@ -47,14 +47,12 @@ def test_one_request_that_went_wrong_is_unexpected(more: Answer, name: str) -> N
 
 
 def test_a_v4_that_nobody_reached_proves_nothing() -> None:
-    assert unexpected(outcomes(AS_EXPECTED, USERS[:1], 0, 0)) == [
-        "live answers of v4 before it lost its share"
-    ]
+    assert unexpected(outcomes(AS_EXPECTED, USERS[:1], 0, 0)) == ["users' answers from v4"]
 
 
 @pytest.mark.parametrize("count", [None, 3])
 def test_v3_must_say_itself_that_no_live_request_came(count: int | None) -> None:
-    assert unexpected(outcomes(AS_EXPECTED, USERS, count, 0)) == ["live requests that v3's server counted"]
+    assert unexpected(outcomes(AS_EXPECTED, USERS, count, 0)) == ["the same by v3's own count"]
 
 
 def test_v3s_own_count_is_the_sum_over_its_lives(tmp_path: Path) -> None:
