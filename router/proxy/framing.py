@@ -30,6 +30,8 @@ _BARE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\0")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
 _CHUNK_LINE_BYTES_MAX: Final = 512
 _TRAILER_BYTES_MAX: Final = 8192
+_SEEN_MAX: Final = 2048
+_SEEN_BYTES_MAX: Final = 256
 
 HOP_BY_HOP: Final = frozenset(
     (
@@ -109,13 +111,12 @@ def parse_request(head: bytes) -> Request:
     headers: dict[bytes, bytes] = {}
     kept: list[bytes] = []
     for line in block.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        name = name.lower()
+        name, value, is_passed_on, _ = _seen.get(line) or _field(line)
         if name in headers:
-            _join(headers, name, value.strip(b" \t"))
+            _join(headers, name, value)
         else:
-            headers[name] = value.strip(b" \t")
-        if name not in _NOT_PASSED_ON and not name.startswith(b"x-headgate-"):
+            headers[name] = value
+        if is_passed_on:
             kept.append(line)
     target = _checked_target(method, target, headers, is_1_1)
     keep_alive, upgrade = is_1_1, None
@@ -140,14 +141,13 @@ def parse_answer(head: bytes, *, to_head: bool) -> Answer:
     headers: dict[bytes, bytes] = {}
     kept: list[bytes] = []
     for line in block.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        name = name.lower()
-        if name not in _NOT_PASSED_BACK:
+        name, value, _, is_passed_back = _seen.get(line) or _field(line)
+        if is_passed_back:
             kept.append(line)
         elif name in headers:
-            _join(headers, name, value.strip(b" \t"))
+            _join(headers, name, value)
         else:
-            headers[name] = value.strip(b" \t")
+            headers[name] = value
     keep_alive = is_1_1
     options = headers.get(b"connection")
     if options is not None:
@@ -246,6 +246,24 @@ class Chunks:
         return end + 4
 
 
+_Field = tuple[bytes, bytes, bool, bool]
+_seen: dict[bytes, _Field] = {}
+"""Lines that came before, already taken apart: most lines of a client's next request are those of its last."""
+
+
+def _field(line: bytes) -> _Field:
+    """`(lower-case name, value, is passed on to models, is passed back to clients)` of a valid line."""
+    name, _, value = line.partition(b":")
+    name = name.lower()
+    is_passed_on = name not in _NOT_PASSED_ON and not name.startswith(b"x-headgate-")
+    field = (name, value.strip(b" \t"), is_passed_on, name not in _NOT_PASSED_BACK)
+    if len(line) <= _SEEN_BYTES_MAX:
+        if len(_seen) >= _SEEN_MAX:
+            _seen.clear()
+        _seen[line] = field
+    return field
+
+
 def _join(headers: dict[bytes, bytes], name: bytes, value: bytes) -> None:
     """A repeated field as one, RFC 9110, 5.3; those that say where a message ends, or for whom it is, come once."""
     if name in _ONCE:
@@ -255,12 +273,17 @@ def _join(headers: dict[bytes, bytes], name: bytes, value: bytes) -> None:
 
 
 def _connection(options: bytes, is_1_1: bool) -> tuple[bool, set[bytes]]:
-    """Whether the connection stays, and the names in `Connection`."""
-    named = {option.strip(b" \t") for option in options.lower().split(b",")}
+    """Whether the connection stays, and which fields besides those of every connection `Connection` names."""
+    options = options.lower()
+    if options == b"keep-alive":
+        return True, set()
+    named = {option.strip(b" \t") for option in options.split(b",")}
     return (b"close" not in named) and (is_1_1 or b"keep-alive" in named), named
 
 
 def _without(lines: list[bytes], names: set[bytes]) -> list[bytes]:
+    if not names:
+        return lines
     return [line for line in lines if line.partition(b":")[0].lower() not in names]
 
 
