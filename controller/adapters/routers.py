@@ -20,8 +20,21 @@ ROUTERS_MAX: Final = 256
 POLLS_MAX: Final = 4
 """Polls of one router that may wait at once; one more ends the oldest, whose client has surely gone."""
 
+REFUSED_S: Final = 2.0
+"""A plan that a router has just refused is offered to it again after this long, not in a tight loop."""
+
 SILENT_S: Final = 10.0
 """After this long without a word from one life of a router, another is believed whatever its clock says."""
+
+
+@dataclass(slots=True)
+class _Poll:
+    """One poll that waits: what it said, the plan it refused, and whether it shall be answered now."""
+
+    applied: Applied
+    error: str
+    refused: Applied | None
+    is_over: bool = False
 
 
 @dataclass(slots=True)
@@ -34,7 +47,7 @@ class _Router:
     offered: Applied | None = None
     report: Telemetry | None = None
     reported_at: float = 0.0
-    waiting: list[object] = field(default_factory=list)
+    waiting: list[_Poll] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -106,28 +119,23 @@ class RouterRegistry:
     # Towards the routers.
 
     async def poll(
-        self, key: str, router: str, applied: Applied, error: str, wait_s: float
+        self, key: str, router_id: str, applied: Applied, error: str, wait_s: float
     ) -> RoutePlan | Unwelcome | None:
         """The plan this router shall run as soon as its triple differs from `applied`; None after `wait_s` seconds.
 
         Naming `applied` acknowledges it (whether its epoch is the present one is for the reader of `observed` to
-        judge). A plan that the router has just refused, with `error`, is offered to it again only when the wait is
-        over: a router that cannot run a plan asks as often as a healthy one, and not in a tight loop.
+        judge). A plan that the router has just refused, with `error`, is offered to it again only after REFUSED_S.
+        Earlier polls of the same router that said something else are given up, here as there.
         """
-        found = self._heard(key, router, applied, error)
-        if not isinstance(found, _Router):
-            return found
-        refused = found.offered if error else None
-        turn = object()
-        found.waiting.append(turn)
-        if len(found.waiting) > POLLS_MAX:
-            del found.waiting[0]
-            self._rollout(key).wake()
+        router = self._heard(key, router_id, applied, error)
+        if not isinstance(router, _Router):
+            return router
+        poll = _Poll(applied, error, router.offered if error else None)
+        self._supersede(key, router, poll)
         try:
-            return await self._next_plan(key, found, applied, refused, turn, wait_s)
+            return await self._next_plan(key, router, poll, wait_s)
         finally:
-            if turn in found.waiting:
-                found.waiting.remove(turn)
+            router.waiting = [other for other in router.waiting if other is not poll]
 
     def report(self, telemetry: Telemetry) -> Unwelcome | None:
         """Keep this report if it is the router's newest; what it says of trips and pins counts from now on."""
@@ -151,8 +159,7 @@ class RouterRegistry:
             return False
         known = self._rollout(key).routers.pop(router, None)
         if known is not None:
-            known.waiting.clear()
-            self._rollout(key).wake()
+            self._end(key, known.waiting)
         was_member = self._store.forget_member(key, router)
         if was_member:
             self._on_change(key)
@@ -177,30 +184,41 @@ class RouterRegistry:
             self._on_change(key)
         return router
 
+    def _supersede(self, key: str, router: _Router, poll: _Poll) -> None:
+        """Let this poll wait, and end those it replaces: they said something else, or are too many."""
+        said = (poll.applied, poll.error)
+        alike = [other for other in router.waiting if (other.applied, other.error) == said]
+        kept = [*alike, poll][-POLLS_MAX:]
+        self._end(key, [other for other in router.waiting if not any(other is one for one in kept)])
+        router.waiting = kept
+
+    def _end(self, key: str, polls: Sequence[_Poll]) -> None:
+        for poll in polls:
+            poll.is_over = True
+        if polls:
+            self._rollout(key).wake()
+
     async def _next_plan(
-        self,
-        key: str,
-        router: _Router,
-        applied: Applied,
-        refused: Applied | None,
-        turn: object,
-        wait_s: float,
+        self, key: str, router: _Router, poll: _Poll, wait_s: float
     ) -> RoutePlan | Unwelcome | None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
+        retry_at = min(deadline, loop.time() + REFUSED_S)
         while True:
             rollout = self._rollouts.get(key)
             if rollout is None:
                 return Unwelcome.UNKNOWN_ROLLOUT
-            left_s = deadline - loop.time()
-            is_over = left_s <= 0 or self._is_closed or turn not in router.waiting
+            if poll.is_over:
+                return None
+            now = loop.time()
             plan = rollout.plan
-            if plan is not None and plan.triple != applied and (is_over or plan.triple != refused):
+            is_held = plan is not None and plan.triple == poll.refused and now < retry_at
+            if plan is not None and plan.triple != poll.applied and not is_held:
                 router.offered = plan.triple
                 return plan
-            if is_over:
+            if now >= deadline or self._is_closed:
                 return None
-            await _set_within(rollout.changed, left_s)
+            await _set_within(rollout.changed, (retry_at if is_held else deadline) - now)
 
     def _exists(self, key: str) -> bool:
         """Whether there is such a rollout; one that is gone from the store is dropped here too."""

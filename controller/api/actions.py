@@ -13,6 +13,7 @@ from controller.api.deps import Deps, Given
 from controller.api.problems import Problem
 from controller.api.security import ACTION_BYTES_MAX, read_object
 from controller.core.status import Action, Verb
+from controller.errors import StoreUnavailable
 
 WAIT_S_MAX: Final = 60.0
 REASON_CHARACTERS_MAX: Final = 1024
@@ -51,7 +52,16 @@ async def act(
             about=stored.key,
             do="ask again in a moment",
         )
-    deps.store.add_action(stored.key, action)
+    try:
+        deps.store.add_action(stored.key, action)
+    except StoreUnavailable as error:
+        raise Problem(
+            503,
+            str(error),
+            about=f"{stored.key} {action.verb} of {action.version}",
+            do="it was not kept; until the store can be written, traffic is moved at the router itself: "
+            "`headgate router pin VERSION --run DIR`",
+        ) from error
     deps.wake(stored.key)
     return {"id": action.id}
 

@@ -38,6 +38,7 @@ RouterName = Annotated[
 
 @router.get("/v1/routes/{namespace}/{name}")
 async def poll(
+    request: Request,
     deps: Given,
     key: Key,
     router_id: RouterName,
@@ -48,10 +49,13 @@ async def poll(
 ) -> Response:
     """200 with the RoutePlan as soon as it differs from `applied`, 304 after `wait` seconds (at most 60)."""
     _check_wire(wire)
-    answer = await deps.routers.poll(
-        key, router_id, _applied(applied), error[:ERROR_CHARACTERS_MAX], min(wait, WAIT_S_MAX)
-    )
+    says = _applied(applied)
     headers = {WIRE_HEADER: ", ".join(map(str, READS)), "cache-control": "no-store"}
+    if await _is_gone(request):
+        return Response(status_code=304, headers=headers)
+    answer = await deps.routers.poll(
+        key, router_id, says, error[:ERROR_CHARACTERS_MAX], min(wait, WAIT_S_MAX)
+    )
     match answer:
         case None:
             return Response(status_code=304, headers=headers)
@@ -95,6 +99,12 @@ async def forget(deps: Given, stored: Found, router_id: str) -> dict[str, Any]:
             do=f"its routers are {', '.join(known[:16])}" if known else "it has no routers",
         )
     return {"forgotten": router_id}
+
+
+async def _is_gone(request: Request) -> bool:
+    """Whether the client hung up already: it has said something else since, which may have been heard before this."""
+    await request.body()
+    return await request.is_disconnected()
 
 
 def _applied(text: str) -> Applied:

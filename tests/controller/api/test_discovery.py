@@ -1,5 +1,6 @@
 """The wire as a router uses it: plan by long poll, telemetry, membership."""
 
+import socket
 import threading
 from typing import Any
 
@@ -10,7 +11,7 @@ from controller.api import discovery
 from headgate.wire import VERSION
 from headgate.wire.codec import decode_plan, encode
 from headgate.wire.telemetry import Telemetry
-from tests.controller.api.served import KEY, Api, plan, rollout, until
+from tests.controller.api.served import KEY, TOKEN, Api, plan, rollout, until
 
 ROUTES = f"/v1/routes/{KEY}"
 ROUTERS = f"/v1/rollouts/{KEY}/routers"
@@ -76,6 +77,25 @@ def test_a_poll_wakes_the_reconciler_when_it_says_something_new(api: Api) -> Non
     poll(api, applied="1.3.0")
     poll(api, applied="1.3.0")
     assert api.woken == [KEY, KEY]
+
+
+def test_a_poll_whose_client_hung_up_says_nothing_any_more(api: Api) -> None:
+    """A router gives up a poll when it has something else to say; heard late, the old one must not undo the new."""
+    api.apply(rollout())
+    poll(api, applied="1.3.0")
+    request = (
+        f"GET {ROUTES}?router=r1&applied=1.2.0&wait=0 HTTP/1.1\r\n"
+        f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    )
+    is_sent = threading.Event()
+    blocked = threading.Thread(target=api.on_loop, args=(lambda: is_sent.wait(60),))
+    blocked.start()
+    with socket.create_connection(("127.0.0.1", api.port), 60) as connection:
+        connection.sendall(request.encode())
+    is_sent.set()
+    blocked.join(60)
+    poll(api, router="r2")
+    assert [str(router.applied) for router in api.registry.observed(KEY)] == ["1.3.0", "0.0.0"]
 
 
 def test_a_rollout_that_is_not_there_is_404_and_says_what_a_router_does(api: Api) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from controller.adapters import routers
 from controller.adapters.routers import POLLS_MAX, ROUTERS_MAX, SILENT_S, RouterRegistry
 from controller.ports import Unwelcome
 from headgate.wire.plan import NOTHING_APPLIED, Applied, PlanVersion, RoutePlan, SlotRange
@@ -174,14 +175,35 @@ def test_a_change_is_told_for_a_new_router_an_acknowledgement_and_an_error_and_n
     run(scenario)
 
 
-def test_a_refused_plan_is_not_offered_again_in_a_tight_loop_but_is_when_the_wait_is_over() -> None:
+@pytest.mark.parametrize("wait_s", [0.2, LONG_S], ids=["when its wait is over", "after a while"])
+def test_a_refused_plan_is_offered_again_but_not_in_a_tight_loop(
+    wait_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routers, "REFUSED_S", 0.4)
+
     async def scenario(world: World) -> None:
         world.registry.publish(plan(2))
         assert await world.poll() == plan(2)
-        poll = asyncio.create_task(world.poll(error="slots: they end at 9", wait_s=0.3))
+        poll = asyncio.create_task(world.poll(error="slots: they end at 9", wait_s=wait_s))
         await until(lambda: waiting(world) == 1)
+        world.registry.publish(plan(2))
+        await asyncio.sleep(0)
         assert not poll.done()
         assert await poll == plan(2)
+
+    run(scenario)
+
+
+def test_a_router_that_has_something_else_to_say_gives_up_its_earlier_poll() -> None:
+    async def scenario(world: World) -> None:
+        world.registry.publish(plan(2))
+        earlier = asyncio.create_task(world.poll(applied=plan(2).triple))
+        await until(lambda: "r1" in world.store.members(KEY) and waiting(world) == 1)
+        later = asyncio.create_task(world.poll(applied=plan(2).triple, error="the disk is full"))
+        assert await earlier is None
+        assert not later.done()
+        world.registry.publish(plan(3))
+        assert await later == plan(3)
 
     run(scenario)
 
