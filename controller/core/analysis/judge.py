@@ -22,8 +22,8 @@ BLOCK_MAX_S: Final = 60.0
 """… but no longer than this, unless one of the two versions has none at all."""
 
 CLIP_BLOCKS: Final = 3.0
-CLIP_BLOCKS_SKEWED: Final = 8.0
-"""How many blocks a Fail needs at least; more where the two versions are scraped at different instants."""
+CLIP_BLOCKS_OF_SKEW: Final = 5.0
+"""How many blocks a Fail needs at least, and how many more where the versions are scraped a whole block apart."""
 
 COVERAGE_MIN: Final = 0.5
 """Where fewer of the copies could be compared, those that could are not taken for all."""
@@ -203,7 +203,9 @@ def _look_at_series(check: Check, state: CheckState, context: _Context) -> _Look
     acknowledged_at = context.step.acknowledged_at
     new = series.increments(arms, state.upto, acknowledged_at, isinstance(check.limit, AtMost), context.now)
     ticks = tuple(_Tick(span.since, span.until, {WHOLE: span.counts}) for span in new.spans)
-    return _Look(_said(state._replace(upto=new.upto), new.skipped), ticks, new.block_s, new.lack)
+    return _Look(
+        _said(state._replace(upto=new.upto, skew=new.skew), new.skipped), ticks, new.block_s, new.lack
+    )
 
 
 def _said(state: CheckState, skipped: tuple[str, ...]) -> CheckState:
@@ -229,7 +231,6 @@ def _tolerance(check: Check, boundary: Boundary | None) -> Tolerance | str:
 
 
 def _rules(check: Check, state: CheckState, key: str, tolerance: Tolerance, context: _Context) -> Rules:
-    is_skewed = check.metric is Metric.PROMETHEUS
     is_strict = check.metric is not Metric.DISAGREEMENT and not tolerance.is_absolute
     has_halves = check.metric in (Metric.ERRORS, Metric.LATENCY)
     return Rules(
@@ -237,7 +238,7 @@ def _rules(check: Check, state: CheckState, key: str, tolerance: Tolerance, cont
         alpha=_alpha(check, key, context),
         interval_alpha=context.alpha,
         dispersion=state.dispersion.phi if has_halves else ASSUMED,
-        clip_blocks=CLIP_BLOCKS_SKEWED if is_skewed else CLIP_BLOCKS,
+        clip_blocks=CLIP_BLOCKS + CLIP_BLOCKS_OF_SKEW * state.skew,
         strict=is_strict,
     )
 

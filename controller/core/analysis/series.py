@@ -39,13 +39,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Increments:
-    """New spans, oldest first, `block_s` long; samples are used up to `upto`. `lack` says why nothing is to be had now."""
+    """New spans, oldest first, `block_s` long; samples are used up to `upto`. `lack` says why nothing is to be had now.
+
+    `skew` is how far the two versions may be apart, as a share of a block: one scrape, although both are cut alike.
+    """
 
     spans: tuple[Span, ...]
     upto: float | None
     block_s: float
     lack: str = ""
     skipped: tuple[str, ...] = ()
+    skew: float = 1.0
 
 
 def increments(
@@ -78,7 +82,7 @@ def increments(
         else:
             spans.append(Span(start, until, counted))
         start = until
-    return Increments(tuple(spans), start, block_s, "", tuple(skipped))
+    return Increments(tuple(spans), start, block_s, "", tuple(skipped), min(interval / block_s, 1.0))
 
 
 def increase(samples: Samples, since: float, until: float) -> float:

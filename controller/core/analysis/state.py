@@ -77,7 +77,7 @@ class CheckState(NamedTuple):
 
     `asks` says what it asked (metric and limit): another question starts anew. `step` names the step
     that runs and `changes` counts those before it; `samples` and `lost` are of this step since it was `acknowledged`. `upto` is
-    how far the samples of a provider were used, Unix seconds. `skipped` ticks were left out, `said` why the last was.
+    how far the samples of a provider were used, Unix seconds, `skew` see `series.Increments`. `skipped` ticks were left out, `said` why the last was.
     """
 
     asks: str
@@ -91,6 +91,7 @@ class CheckState(NamedTuple):
     samples: Tally = NOTHING
     lost: int = 0
     upto: float | None = None
+    skew: float = 0.0
     skipped: int = 0
     said: str = ""
     looked_at: float = 0.0
