@@ -15,7 +15,7 @@ from controller.cli.client import Client
 from controller.cli.failures import FAILED, INTERRUPTED, TIMED_OUT, Failure, end
 from controller.cli.options import actor, api_options, find, output_option, rollout_options, timeout_option
 from controller.cli.output import print_data
-from controller.cli.read import summary_line
+from controller.cli.read import Reporter, silent, summary_line
 from controller.cli.waiting import Hopeless, Reached, Verdict, is_current, is_failed, promoted, wait_for
 
 ANSWER_S: Final = 30.0
@@ -50,13 +50,13 @@ def rollback(
     """
     shown = client.status(key)
     meant = version or _to_roll_back(key, shown)
-    say = click.echo if output == "text" else _nothing
-    say(_intention(key, shown, meant))
+    if output == "text":
+        click.echo(_intention(key, shown, meant))
     started = time.monotonic()
     try:
         answer = _ask(client, key, "rollback", meant, reason)
         left_s = timeout_s - (time.monotonic() - started)
-        verdict, last = wait_for(client, key, _taken_off(meant), left_s, _nothing)
+        verdict, last = wait_for(client, key, _taken_off(meant), left_s, silent)
     except KeyboardInterrupt:
         _stands(key, f"the rollback of {meant}")
     took_ms = (time.monotonic() - started) * 1000
@@ -290,15 +290,7 @@ def _rolled_back(key: str, version: str, verdict: Verdict, last: Json, took_ms: 
 
 
 def _wait_for_promotion(client: Client, key: str, version: str, timeout_s: float, output: str) -> None:
-    last_line = ""
-
-    def report(shown: Json) -> None:
-        nonlocal last_line
-        line = summary_line(shown)
-        if output == "text" and line != last_line:
-            last_line = line
-            click.echo(line)
-
+    report = Reporter() if output == "text" else silent
     try:
         verdict, shown = wait_for(client, key, _promoted_to(version), timeout_s, report)
     except KeyboardInterrupt:
@@ -341,7 +333,3 @@ def _stands(key: str, what: str) -> NoReturn:
         err=True,
     )
     end(INTERRUPTED)
-
-
-def _nothing(_: Any) -> None:
-    """Where text is not wanted."""

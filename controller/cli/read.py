@@ -198,8 +198,9 @@ def show_lines(source: Iterator[list[Json]], *, is_wide: bool) -> None:
     for items in source:
         for item in items:
             key, cells = f"{item['namespace']}/{item['name']}", tables.row(item, is_wide=is_wide)
-            if last.get(key) != cells:
-                last[key] = cells
+            gist = (*cells[:-1], tables.gist(cells[-1]))
+            if last.get(key) != gist:
+                last[key] = gist
                 click.echo(_line(cells, widths))
 
 
@@ -246,12 +247,26 @@ class _Last:
 
 
 def _show_messages(source: Iterator[Json]) -> None:
-    last = ""
+    report = Reporter()
     for shown in source:
+        report(shown)
+
+
+class Reporter:
+    """Prints the line of a rollout when it changed; not for a countdown, nor for more of the same evidence."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, shown: Json) -> None:
         line = summary_line(shown)
-        if line != last:
-            last = line
+        if tables.gist(line) != self._last:
+            self._last = tables.gist(line)
             click.echo(line)
+
+
+def silent(_: Json) -> None:
+    """Reports nothing: for programs, which get data at the end."""
 
 
 def summary_line(shown: Json) -> str:
@@ -261,8 +276,7 @@ def summary_line(shown: Json) -> str:
 
 def _wait(client: Client, key: str, goal: Goal, timeout_s: float, output: str) -> None:
     """Wait, show what there is then, and end with the code that says how it went."""
-    report: Callable[[Json], None] = _reporter(output)
-    verdict, shown = wait_for(client, key, goal, timeout_s, report)
+    verdict, shown = wait_for(client, key, goal, timeout_s, Reporter() if output == "text" else silent)
     if output == "text":
         click.echo(summary_line(shown))
     else:
@@ -275,20 +289,6 @@ def _wait(client: Client, key: str, goal: Goal, timeout_s: float, output: str) -
         case None:
             click.echo(f"timed out after {timeout_s:g} s", err=True)
             end(TIMED_OUT)
-
-
-def _reporter(output: str) -> Callable[[Json], None]:
-    """Says each new message on the way, as text only."""
-    last = ""
-
-    def report(shown: Json) -> None:
-        nonlocal last
-        line = summary_line(shown)
-        if output == "text" and line != last:
-            last = line
-            click.echo(line)
-
-    return report
 
 
 def _exit_code(shown: Json) -> int:

@@ -1,5 +1,6 @@
 """Rollouts as tables and pages for people."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -62,7 +63,17 @@ def row(item: Json, *, is_wide: bool = False) -> tuple[str, ...]:
     )
     samples = "-" if status["samples"] is None else str(status["samples"])
     more = (samples, clock(status["nextActionAt"])) if is_wide else ()
-    return (*first, *more, status["waitingFor"] or "-")
+    return (*first, *more, brief(status["waitingFor"] or "-"))
+
+
+def brief(sentence: str) -> str:
+    """The sentence without its evidence, which comes after a semicolon."""
+    return sentence.partition(";")[0]
+
+
+def gist(sentence: str) -> str:
+    """What stays the same while nothing but the time goes on: to tell a change from a countdown."""
+    return re.sub(r"\b[0-9]+ s more\b", "some s more", brief(sentence))
 
 
 def plain(*columns: str) -> Table:
@@ -77,16 +88,20 @@ def page(shown: Json) -> RenderableType:
     """All that one wants to know of a rollout at a glance."""
     status = shown["status"]
     parts: list[RenderableType] = [_headline(shown), Text(f"  {status['message']}")]
-    parts.append(_facts(shown))
-    for title, table in (
-        ("Versions", _versions(status["versions"])),
-        ("Checks", _checks(status["checks"])),
-        ("Routers", _routers(shown["routers"])),
-        ("Last decisions", _last_decisions(shown["decisions"])),
+    parts.append(_indented(_facts(shown)))
+    for title, items, section in (
+        ("Versions", status["versions"], _versions),
+        ("Checks", status["checks"], _checks),
+        ("Routers", shown["routers"], _routers),
+        ("Last decisions", shown["decisions"], _last_decisions),
     ):
-        if table.row_count:
-            parts += [Text(""), Text(title, "bold"), Padding(table, (0, 0, 0, 2), expand=False)]
+        if items:
+            parts += [Text(""), Text(title, "bold"), _indented(section(items))]
     return Group(*parts)
+
+
+def _indented(what: RenderableType) -> Padding:
+    return Padding(what, (0, 0, 0, 2), expand=False)
 
 
 def events(items: Sequence[Json]) -> Table:
@@ -135,24 +150,23 @@ def _headline(shown: Json) -> Text:
     return line
 
 
-def _facts(shown: Json) -> Padding:
-    """Target, weights and what comes next, a line each."""
+def _facts(shown: Json) -> Table:
+    """Target, steps, weight and pause, a line each."""
     status, spec = shown["status"], shown["spec"]
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     if spec:
         table.add_row("target", spec["target"])
         table.add_row("steps", " → ".join(spec["steps"]))
     if status["weights"]:
-        table.add_row("weight", f"{status['weights']['version']} {_weight_words(status['weights'])}")
+        what = "weight" if status["candidateVersion"] else "leaving"
+        table.add_row(what, f"{status['weights']['version']} {_weight_words(status['weights'])}")
     if status["paused"]:
         paused = status["paused"]
         table.add_row(
             "paused",
             f"by {paused['by']} at {clock(paused['at'])}" + f": {paused['reason']}" * bool(paused["reason"]),
         )
-    if status["nextActionAt"]:
-        table.add_row("next look", clock(status["nextActionAt"]))
-    return Padding(table, (0, 0, 0, 2), expand=False)
+    return table
 
 
 def _weight_words(weights: Json) -> str:
@@ -178,10 +192,9 @@ def _versions(items: Sequence[Json]) -> Table:
     return table
 
 
-def _checks(items: Sequence[Json]) -> Table:
-    table = plain(
-        "CHECK", "VERDICT", "CANDIDATE", "STABLE", "DIFFERENCE", "TOLERATED", "SAMPLES", "WHAT IT SAYS"
-    )
+def _checks(items: Sequence[Json]) -> Group:
+    """The figures of every check as a table, and below it what each says in a line."""
+    table = plain("CHECK", "VERDICT", "CANDIDATE", "STABLE", "DIFFERENCE", "TOLERATED", "SAMPLES")
     for item in items:
         verdict = Text(item["verdict"], VERDICT_STYLES.get(item["verdict"], ""))
         if item["dryRun"]:
@@ -194,9 +207,8 @@ def _checks(items: Sequence[Json]) -> Table:
             _interval(item["interval"]),
             _points(item["tolerated"]),
             str(item["samples"]),
-            Text(item["text"]),
         )
-    return table
+    return Group(table, *(Text(f"{item['name']}: {item['text']}", "dim") for item in items))
 
 
 def _routers(items: Sequence[Json]) -> Table:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.cli.read import show_lines
+from controller.cli.read import Reporter, show_lines
 from controller.cli.waiting import Goal, healthy, promoted, rolled_back
 from controller.core.checks import CheckResult, Lack, Verdict
 from tests.controller.api.served import rollout, until
@@ -117,6 +117,34 @@ def test_lines_are_printed_only_when_they_changed(here: World, capsys: pytest.Ca
     assert phases == ["PHASE", "Healthy", "Progressing", "Healthy"]
 
 
+def test_a_countdown_and_more_of_the_same_evidence_are_no_change(
+    here: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.ready()
+    (item,) = here.api.client.get("/v1/rollouts").json()["items"]
+
+    def saying(waiting: str) -> dict[str, Any]:
+        status = {**item["status"], "waitingFor": waiting, "message": f"v2 at 5 %, waiting for {waiting}"}
+        return {**item, "status": status}
+
+    told = [
+        saying("8 s more of canary 5 %"),
+        saying("7 s more of canary 5 %"),
+        saying("check errors: not proven yet; 12 requests"),
+        saying("check errors: not proven yet; 13 requests"),
+    ]
+    show_lines(iter([[one] for one in told]), is_wide=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[-1].strip() for line in lines[1:]] == [
+        "8 s more of canary 5 %",
+        "check errors: not proven yet",
+    ]
+    report = Reporter()
+    for one in told:
+        report(one)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 @pytest.mark.parametrize("goal", [healthy, promoted, rolled_back])
 def test_no_goal_is_judged_by_what_the_controller_knew_before_an_edit(here: World, goal: Goal) -> None:
     here.ready()
@@ -157,7 +185,8 @@ def test_status_shows_versions_checks_routers_and_decisions(here: World) -> None
     assert "  weight  v2 5% desired, 5% acknowledged\n" in page
     check = next(line for line in page.splitlines() if line.startswith("  errors"))
     assert check.split()[1:7] == ["Inconclusive", "2.24%", "0.42%", "[+0.22,", "+4.79]pp", "+0.10pp"]
-    assert check.endswith("625      error rate 2.24 % against 0.42 %")
+    assert check.endswith("+0.10pp    625")
+    assert "  errors: error rate 2.24 % against 0.42 %\n" in page
     assert "present plan" in next(line for line in page.splitlines() if line.startswith("  r1"))
     assert "0% → 5%" in page
     assert not any(line != line.rstrip() for line in page.splitlines())
