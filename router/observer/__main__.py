@@ -39,6 +39,7 @@ class Process:
         self._agent = AgentLine(run / RUN_FILES.agent_socket, self._follow, log)
         self._intake = Intake(run / RUN_FILES.observer_socket, self._observer.take, log)
         self._refused = ""
+        self._kept = reported(self._tallies.snapshot("", 0.0))  # as the file has it
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then what was compared is on disk."""
@@ -64,7 +65,7 @@ class Process:
         self._refused = self._observer.follow(assignment)
         if self._refused:
             self._log.warning("plan refused", why=self._refused)
-        self._agent.say(Report(applied=self._observer.plans.applied, error=self._refused))
+        self._say()
 
     def _start_from_file(self) -> None:
         path = self._run / RUN_FILES.plan
@@ -107,8 +108,12 @@ class Process:
             return
         snapshot = self._tallies.snapshot(plan.rollout, time.time())
         await asyncio.to_thread(self._tallies.save, snapshot)
-        report = Report(self._observer.plans.applied, self._refused, reported(snapshot))
-        self._agent.say(report)
+        self._kept = reported(snapshot)
+        self._say()
+
+    def _say(self) -> None:
+        """Every report has all counters, or the agent would take them for gone; only such as are on disk already."""
+        self._agent.say(Report(self._observer.plans.applied, self._refused, self._kept))
 
 
 def _boot(run: Path) -> str:

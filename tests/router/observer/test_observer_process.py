@@ -193,7 +193,9 @@ def test_counters_never_go_back_when_the_observer_is_killed_and_do_begin_anew_wi
             await world.start()
             (await world.worker()).write(frame(copy_of(51)))
             await until(lambda: world.agent.has_counted(pairs=51), DEADLINE_S)
-            seen = [report.shadows[0].pairs for report in world.agent.reports if report.shadows]
+            world.agent.assign(plan_for(endpoint, generation=2))
+            await until(lambda: world.agent.reports[-1].applied == "1.2.0", DEADLINE_S)
+            seen = [report.shadows[0].pairs if report.shadows else 0 for report in world.agent.reports]
             assert seen == sorted(seen)
 
             await world.end()

@@ -154,9 +154,11 @@ def test_a_live_answer_without_a_label_is_undecodable_and_says_what_to_name() ->
     assert "name them in `label`, `scores`" in found.why
 
 
-def test_labels_that_are_objects_are_never_called_equal() -> None:
+@pytest.mark.parametrize("label", [{"a": 1}, [{"a": 1}], [None], [[1]], None])
+def test_labels_that_are_no_plain_values_are_never_called_equal(label: Any) -> None:
     policy = Comparison(task="classification", label="/label")
-    assert isinstance(compare(plain({"label": {"a": 1}}), plain({"label": {"a": 2}}), policy), Undecodable)
+    assert isinstance(compare(plain({"label": label}), plain({"label": label}), policy), Undecodable)
+    assert compared(plain({"label": "a"}), plain({"label": label}), policy).verdict == "disagree"
 
 
 def test_long_labels_are_compared_whole_though_shown_cut() -> None:
