@@ -3,7 +3,7 @@
 
 PY := .venv/bin/python
 READY := .venv/.ready
-CODE := headgate controller router examples tests scripts
+CODE := headgate controller router examples tests bench scripts
 TESTS ?= tests
 
 .DEFAULT_GOAL := help

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,17 +22,32 @@ class Unexpected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """One change of a version's share, and when the controller decided it (seconds since the epoch)."""
+
+    at: float
+    version: str
+    reason: str
+    sentence: str
+
+    @classmethod
+    def parse(cls, taken: dict[str, Any]) -> Self:
+        at = datetime.fromisoformat(taken["at"]).timestamp()
+        return cls(at, taken["version"], taken["reason"], taken["sentence"])
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """The rollout as `headgate get -w -o json` showed it, and when (seconds since the epoch).
 
-    `decisions` are the sentences with which shares were changed, oldest first.
+    `decisions` are in the order in which they were taken.
     """
 
     at: float
     phase: str
     message: str
     stage: str
-    decisions: tuple[str, ...]
+    decisions: tuple[Decision, ...]
     stable: str | None
     candidate: str | None
     weights: dict[str, int]
@@ -48,7 +64,7 @@ class Seen:
             phase=status["phase"],
             message=status["message"],
             stage=(status["stage"] or {"title": ""})["title"],
-            decisions=tuple(taken["sentence"] for taken in reversed(document["decisions"])),
+            decisions=tuple(Decision.parse(taken) for taken in reversed(document["decisions"])),
             stable=status["stableVersion"],
             candidate=status["candidateVersion"],
             weights={version["name"]: version["weight"]["basisPoints"] for version in status["versions"]},

@@ -40,10 +40,10 @@ def auto_rollback_s(answers: Iterable[Answer], version: str) -> float | None:
     return max(0.0, live[-1].sent - min(failures)) if failures else None
 
 
-def operator_rollback_ms(answers: Iterable[Answer], version: str, commanded_at: float) -> float | None:
-    """Milliseconds from the operator's command to the last request that `version` got; None if it never got one."""
+def operator_rollback_ms(answers: Iterable[Answer], version: str, since: float | None) -> float | None:
+    """Milliseconds from `since` to the last request that `version` got; None without either."""
     live = answered(answers, version)
-    return max(0.0, live[-1].sent - commanded_at) * 1000 if live else None
+    return max(0.0, live[-1].sent - since) * 1000 if live and since is not None else None
 
 
 def agreement(pairs: Iterable[tuple[int, int]]) -> Agreement | None:

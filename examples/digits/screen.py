@@ -61,9 +61,9 @@ class Screen:
         """A line for every decision, stage and end; the message of the moment stands below the table."""
         before, self.seen = self.seen, seen
         told = before.decisions if before else ()
-        for sentence in seen.decisions:
-            if sentence not in told:
-                self.line(sentence, "cyan")
+        for decision in seen.decisions:
+            if decision not in told:
+                self.line(decision.sentence, "cyan")
         if seen.candidate and (
             before is None or (before.candidate, before.stage) != (seen.candidate, seen.stage)
         ):

@@ -58,6 +58,7 @@ class Story:
         self.screen = screen
         self.ended: dict[str, str] = {}
         self.commanded_at: float | None = None
+        self.decided_at: float | None = None
 
     def tell(self) -> None:
         """All chapters; the first that does not come to its end is the last."""
@@ -118,6 +119,14 @@ class Story:
             "the end of v5",
             lambda seen: seen.is_at_rest and seen.last_outcome("v5") is not None,
             timeout_s=30,
+        )
+        self.decided_at = next(
+            (
+                taken.at
+                for taken in reversed(seen.decisions)
+                if (taken.version, taken.reason) == ("v5", "RollingBack")
+            ),
+            None,
         )
         return f"{seen.last_outcome('v5')}, {seen.stable} is stable"
 
@@ -187,20 +196,17 @@ def agreements(state: Path) -> dict[str, measure.Agreement]:
 def summary(story: Story, answers: list[Answer], state: Path, shut_down: int | None) -> dict[str, Any]:
     """What goes to run-summary.json."""
     totals = summarise(answers)
-    operator_ms = None
-    if story.commanded_at is not None:
-        operator_ms = measure.operator_rollback_ms(answers, "v5", story.commanded_at)
     found = outcomes(story.ended, answers, live_requests_by_own_count("v3", state), shut_down)
     return {
         "outcomes": [asdict(outcome) for outcome in found],
         "requests": {"sent": totals.sent, "failed": totals.failed, "lost": totals.lost},
         "auto_rollback_s": measure.auto_rollback_s(answers, "v4"),
-        "operator_rollback_ms": operator_ms,
+        "operator_rollback_ms": measure.operator_rollback_ms(answers, "v5", story.commanded_at),
         "agreement": {version: asdict(found) for version, found in agreements(state).items()},
     }
 
 
-def show(screen: Screen, data: dict[str, Any], answers: list[Answer]) -> None:
+def show(screen: Screen, data: dict[str, Any], answers: list[Answer], decided_at: float | None) -> None:
     screen.chapter("What was measured")
     table = Table("", "expected", "seen", box=box.SIMPLE_HEAD, pad_edge=False)
     for each in data["outcomes"]:
@@ -210,12 +216,14 @@ def show(screen: Screen, data: dict[str, Any], answers: list[Answer]) -> None:
         )
     screen.console.print(table)
     totals = summarise(answers)
+    after_decision_ms = measure.operator_rollback_ms(answers, "v5", decided_at)
     by_v4 = sum(answer.outcome == "failed" for answer in measure.answered(answers, "v4"))
     lines = [
         f"requests: {totals.sent} sent, {totals.failed} failed ({by_v4} of them at v4), {totals.lost} lost",
         f"latency: {number(totals.latency_ms_p50, 'ms')} median, {number(totals.latency_ms_p99, 'ms')} for the slowest 1 %",
         f"v4, from its first bad answer to its last request: {number(data['auto_rollback_s'], 's')}",
-        f"v5, from the operator's command to its last request: {number(data['operator_rollback_ms'], 'ms')}",
+        f"v5, from the operator's command to its last request: {number(data['operator_rollback_ms'], 'ms')}"
+        f" (from the controller's decision: {number(after_decision_ms, 'ms')})",
     ]
     lines += [
         f"{version} gave stable's digit in {100 * found['overall']:.1f} % of {found['pairs']} pairs; "
@@ -287,7 +295,7 @@ def main() -> None:
     answers = list(answers_of(traffic_file.read_text().splitlines()))
     data = summary(story, answers, folder / "state", shut_down)
     arguments.summary.write_text(json.dumps(data, indent=2) + "\n")
-    show(screen, data, answers)
+    show(screen, data, answers, story.decided_at)
     is_expected = all(Outcome(**each).is_expected for each in data["outcomes"])
     screen.console.print(f"{'Every' if is_expected else 'NOT every'} outcome was the expected one.")
     if not is_expected:
@@ -295,7 +303,7 @@ def main() -> None:
             f"Why: {folder / 'headgate-up.log'}, {folder / 'status.jsonl'}, {folder / 'state' / 'logs'}"
         )
     screen.console.print(
-        f"{arguments.summary}; records: headgate report {ROLLOUT} --state {folder / 'state'}"
+        f"{arguments.summary}; records: headgate report {ROLLOUT} --state {arguments.run / 'state'}"
     )
     sys.exit(0 if is_expected else 1)
 

@@ -33,6 +33,7 @@ def test_the_operators_rollback_runs_from_the_command_to_the_last_request() -> N
     assert operator_rollback_ms(answers, "v5", 10.1) == pytest.approx(150)
     assert operator_rollback_ms(answers, "v5", 10.9) == 0
     assert operator_rollback_ms(answers, "v6", 10.1) is None
+    assert operator_rollback_ms(answers, "v5", None) is None
 
 
 def test_agreement_is_overall_and_on_the_digit_where_it_is_worst() -> None:
