@@ -40,11 +40,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What one reconcile writes, in one transaction."""
+    """What one reconcile writes, in one transaction; with a `document`, what the user wrote becomes that (see `undo`)."""
 
     decision: Decision
     analysis: bytes
     results: tuple[CheckResult, ...]
+    document: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,9 @@ class Store(Protocol):
         """Forget the rollout and all that belongs to it."""
         ...
 
-    def record(self, key: str, recorded: Recorded) -> None: ...
+    def record(self, key: str, recorded: Recorded) -> None:
+        """Write it all or nothing; KeyError if there is no such rollout."""
+        ...
 
     def add_action(self, key: str, action: Action) -> None:
         """Keep the action until a decision handled it; the same id twice is one."""

@@ -111,15 +111,13 @@ class SqliteStore:
         return self._stored(key, rows[0]) if rows else None
 
     def put_document(self, key: str, document: Mapping[str, Any]) -> Stored:
-        text = json.dumps(document, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+        text = _text(document)
         with self._transaction() as db:
             row = db.execute("SELECT document FROM rollouts WHERE key = ?", (key,)).fetchone()
             if row is None:
                 _create(db, key, text)
             elif json.loads(row[0]) != json.loads(text):
-                db.execute(
-                    "UPDATE rollouts SET document = ?, generation = generation + 1 WHERE key = ?", (text, key)
-                )
+                _change(db, key, text)
         stored = self.load(key)
         if stored is None:
             raise StoreUnavailable(f"{self._path}: rollout {key} was deleted while it was written; try again")
@@ -154,6 +152,8 @@ class SqliteStore:
             ).rowcount
             if not changed:
                 raise KeyError(key)
+            if recorded.document is not None:
+                _change(db, key, _text(recorded.document))
             _append(db, "INSERT INTO records (key, body) VALUES (?, ?)", key, decision.records)
             _append(db, "INSERT INTO events (key, body) VALUES (?, ?)", key, decision.events)
             for result in decision.actions:
@@ -264,6 +264,14 @@ def _plan_generation(status: bytes) -> int:
         return msgspec.json.decode(status, type=_Numbered).generation
     except msgspec.DecodeError:
         return 0  # deleting is the way out of a status that cannot be read
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+
+
+def _change(db: sqlite3.Connection, key: str, text: str) -> None:
+    db.execute("UPDATE rollouts SET document = ?, generation = generation + 1 WHERE key = ?", (text, key))
 
 
 def _append(db: sqlite3.Connection, statement: str, key: str, values: tuple[object, ...]) -> None:

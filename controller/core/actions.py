@@ -91,7 +91,7 @@ def _swap_back(draft: Draft, stable: VersionRef, previous: VersionRef, failed: F
     draft.status = replace(
         draft.status,
         stable=previous,
-        previous=None,
+        past=draft.status.past[1:],
         slots=slots.all_to(previous.name),
         because=why,
         retiring=(*others, leaving),
@@ -134,9 +134,19 @@ def _pass_to(draft: Draft, action: Action, where: Callable[[Candidate], int]) ->
         return f"{candidate.name} has failed and is being rolled back: {candidate.failed.message}"
     if failing:
         return f"{candidate.name} has failed its check {failing[0].check}: {failing[0].text}"
-    passed = replace(candidate, pass_to=max(where(candidate), candidate.pass_to), passed_by=action.actor)
+    to = where(candidate)
+    unapproved = _unapproved(draft, candidate, to)
+    if unapproved is not None:
+        return f"stage {unapproved + 1} is an approval: `headgate approve` it"
+    passed = replace(candidate, pass_to=max(to, candidate.pass_to), passed_by=action.actor)
     draft.status = replace(draft.status, candidate=passed)
     return None
+
+
+def _unapproved(draft: Draft, candidate: Candidate, to: int) -> int | None:
+    """The first stage between here and step `to` that people have yet to approve."""
+    between = drafts.compiled_steps(draft, candidate)[candidate.step : to]
+    return next((step.stage for step in between if step.gate is Gate.APPROVAL), None)
 
 
 def _pause(draft: Draft, action: Action) -> str | None:
@@ -183,6 +193,72 @@ def _retry(draft: Draft, action: Action) -> str | None:
     return None
 
 
+def _approve(draft: Draft, action: Action) -> str | None:
+    """One person's approval of the present stage; with the quorum it is over."""
+    candidate = draft.status.candidate
+    if candidate is None or candidate.name != action.version:
+        return _not_on_trial(draft.status, action.version)
+    step = steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
+    if step.gate is not Gate.APPROVAL or candidate.issued_generation == 0:
+        return f"{candidate.name} waits for no approval now: it is in stage {step.stage + 1}, {step.title}"
+    if action.stage and action.stage != step.stage + 1:
+        return f"{candidate.name} is in stage {step.stage + 1}, not {action.stage}"
+    if step.roles and not set(step.roles) & set(action.roles):
+        return f"{action.actor} has none of the roles that may approve: {', '.join(step.roles)}"
+    if action.actor not in candidate.approved_by:
+        approved = (*candidate.approved_by, action.actor)
+        draft.status = replace(draft.status, candidate=replace(candidate, approved_by=approved))
+        why = f": {action.reason}" if action.reason else ""
+        draft.tell(
+            Reason.APPROVED,
+            f"{action.actor} approves {candidate.name}{why} ({len(approved)} of {step.quorum})",
+        )
+    return None
+
+
+def _skip_stage(draft: Draft, action: Action) -> str | None:
+    """Leave one named stage out: the present one or one to come; not an approval, and not the one that moves everything."""
+    candidate = draft.status.candidate
+    if candidate is None or candidate.name != action.version:
+        return _not_on_trial(draft.status, action.version)
+    compiled = drafts.compiled_steps(draft, candidate)
+    stage = action.stage - 1
+    wanted = [step for step in compiled if step.stage == stage]
+    present = steps.at(compiled, candidate.step).stage
+    if not wanted:
+        return f"there is no stage {action.stage}: there are 1 to {steps.stage_count(compiled)}"
+    if stage < present:
+        return f"stage {action.stage} is over: {candidate.name} is in stage {present + 1}"
+    if any(step.gate is Gate.APPROVAL for step in wanted):
+        return f"stage {action.stage} is an approval, which only those it names can give"
+    if wanted[-1].weight == FULL:
+        return f"stage {action.stage} moves all traffic: `promote` ends it, nothing leaves it out"
+    skipped = tuple(sorted({*candidate.skipped, stage}))
+    draft.status = replace(
+        draft.status, candidate=replace(candidate, skipped=skipped, passed_by=action.actor)
+    )
+    draft.tell(
+        Reason.STAGE_SKIPPED, f"stage {action.stage}, {wanted[0].title}, is left out by {action.actor}"
+    )
+    return None
+
+
+def _undo(draft: Draft, action: Action) -> str | None:
+    """Make an earlier version the target: the one before, or the one named."""
+    if draft.spec.target != action.version:
+        return f"the target is {draft.spec.target}, not {action.version}"
+    stable, previous = draft.status.stable, draft.status.previous
+    fallback = stable if stable is not None and stable.name != action.version else previous
+    to = action.to or (fallback.name if fallback is not None else "")
+    if not to:
+        return "there is no earlier version to go back to"
+    if draft.spec.version(to) is None:
+        return f"{to} is not among the versions ({', '.join(v.name for v in draft.spec.versions)})"
+    draft.target = to
+    draft.tell(Reason.RETARGETED, f"{action.actor} makes {to} the target instead of {action.version}")
+    return None
+
+
 def _not_on_trial(status: Status, version: str) -> str:
     if status.candidate is not None:
         return f"{version} is not on trial, {status.candidate.name} is"
@@ -198,4 +274,7 @@ _VERBS: Final[dict[Verb, Callable[[Draft, Action], str | None]]] = {
     Verb.PAUSE: _pause,
     Verb.RESUME: _resume,
     Verb.RETRY: _retry,
+    Verb.APPROVE: _approve,
+    Verb.SKIP_STAGE: _skip_stage,
+    Verb.UNDO: _undo,
 }

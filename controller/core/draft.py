@@ -55,6 +55,7 @@ class Draft:
     records: list[DecisionRecord] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     answers: list[ActionResult] = field(default_factory=list)
+    target: str | None = None
 
     def seen(self, identity: str) -> VersionObserved:
         """What is seen of the version with this identity."""
@@ -161,10 +162,8 @@ def latch(draft: Draft, failed: Failed) -> None:
     others = [f for f in draft.status.failed if f.identity != failed.identity]
     while len(others) >= FAILED_MAX:
         others.remove(next((f for f in others if not f.is_latched), others[0]))
-    previous = draft.status.previous
-    if previous is not None and previous.identity == failed.identity:
-        previous = None  # nothing to go back to any more
-    draft.status = replace(draft.status, failed=(*others, failed), previous=previous)
+    past = tuple(p for p in draft.status.past if p.ref.identity != failed.identity)  # no way back to that one
+    draft.status = replace(draft.status, failed=(*others, failed), past=past)
 
 
 def take_away(draft: Draft) -> None:
@@ -222,6 +221,7 @@ def failure_text(failed: Failed) -> str:
         Cause.CRASH_LOOP: "keeps crashing",
         Cause.PROGRESS_DEADLINE: "did not become ready in time",
         Cause.NO_DATA: "gave no data for too long, and onNoData says rollback",
+        Cause.APPROVAL_EXPIRED: "was not approved in time",
         Cause.INCONCLUSIVE: "proved nothing for too long, and onInconclusive says rollback",
     }[failed.cause]
     return f"{failed.name} {told}" + (f": {failed.message}" if failed.message else "")

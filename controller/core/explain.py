@@ -65,7 +65,8 @@ def _at_rest(spec: Spec, status: Status, draft: Draft) -> tuple[Phase, str]:
         and status.stable
         and status.stable.identity != target.identity
     ):
-        return Phase.PROGRESSING, f"{target.name} starts when {leaving.name} has drained"
+        following = status.queue[0] if status.queue else target.name
+        return Phase.PROGRESSING, f"{following} starts when {leaving.name} has drained"
     if status.stable and not draft.is_ready(status.stable):
         return (
             Phase.STALLED,

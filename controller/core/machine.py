@@ -156,6 +156,7 @@ def _conclude(draft: Draft) -> Decision:
         records=tuple(replace(r, generation=generation) for r in draft.records),
         events=tuple(draft.events),
         actions=tuple(draft.answers),
+        target=draft.target,
         requeue_at=_requeue_at(draft),
     )
 

@@ -22,6 +22,21 @@ class OnInconclusive(StrEnum):
     PROMOTE = "promote"
 
 
+class Supersede(StrEnum):
+    """What a new target does to a trial under way: end it, wait for its end, or wait in line behind other targets."""
+
+    REPLACE = "replace"
+    FINISH = "finish"
+    QUEUE = "queue"
+
+
+class OnExpire(StrEnum):
+    """What happens when nobody approved in time."""
+
+    ABORT = "abort"
+    HOLD = "hold"
+
+
 class Advance(StrEnum):
     """When a step may end: its time is up and no check says Fail or holds, or only when every check says Pass."""
 
@@ -53,13 +68,28 @@ class ShadowStage:
 
 @dataclass(frozen=True, slots=True)
 class CanaryStage:
-    """The candidate gets each of the rising `weights` (basis points) for `every_s`."""
+    """The candidate gets each of the rising `weights` (basis points) for `every_s`.
+
+    With a `risk_budget` (a fraction of all requests) a weight is raised as soon as the next one, times the proven
+    upper bound of the candidate's excess of bad answers, is within it; `every_s` is then the least time at each.
+    """
 
     weights: tuple[int, ...]
     every_s: float = 60.0
     checks: tuple[str, ...] = ()
     advance: Advance = Advance.UNLESS_FAIL
     max_stay_s: float | None = None
+    risk_budget: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalStage:
+    """`quorum` different people must approve, each with one of `roles` (none: anybody), within `expires_s`."""
+
+    roles: tuple[str, ...] = ()
+    quorum: int = 1
+    expires_s: float | None = None
+    on_expire: OnExpire = OnExpire.HOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +119,13 @@ class FullStage:
     max_stay_s: float | None = None
 
 
-Stage = ShadowStage | CanaryStage | PauseStage | FlipStage | FullStage
+Stage = ShadowStage | CanaryStage | ApprovalStage | PauseStage | FlipStage | FullStage
+
+AUTO_WEIGHTS: Final = (100, 200, 500, 1000, 2000, 3500, 5000)
+"""The weights of `ramp: auto`, in basis points."""
+
+AUTO_EVERY_S: Final = 15.0
+"""The least time at each weight of `ramp: auto`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +147,14 @@ class Capacity:
     drain_s: float = 60.0
     keep_stable_warm_s: float = 86_400.0
     progress_deadline_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackWindow:
+    """Versions that were stable before, the last `versions` of them and within `within_s`: going back skips all stages."""
+
+    versions: int = 3
+    within_s: float = 604_800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +183,8 @@ class Spec:
     policy: DecisionPolicy = DecisionPolicy()
     capacity: Capacity = Capacity()
     traffic: TrafficPolicy = TrafficPolicy()
+    rollback_window: RollbackWindow = RollbackWindow()
+    supersede: Supersede = Supersede.REPLACE
     paused: bool = False
 
     def version(self, name: str) -> VersionSpec | None:

@@ -33,6 +33,7 @@ class Cause(StrEnum):
     PROGRESS_DEADLINE = "ProgressDeadline"
     NO_DATA = "NoData"
     INCONCLUSIVE = "Inconclusive"
+    APPROVAL_EXPIRED = "ApprovalExpired"
 
 
 class Reason(StrEnum):
@@ -50,6 +51,9 @@ class Reason(StrEnum):
     SUPERSEDED = "Superseded"
     CANCELLED = "Cancelled"
     RETRIED = "Retried"
+    APPROVED = "Approved"
+    STAGE_SKIPPED = "StageSkipped"
+    RETARGETED = "Retargeted"
     STALLED = "Stalled"
     ACTION_REFUSED = "ActionRefused"
     BUG = "InvariantViolated"
@@ -64,6 +68,9 @@ class Verb(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     RETRY = "retry"
+    APPROVE = "approve"
+    SKIP_STAGE = "skip-stage"
+    UNDO = "undo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,8 @@ class Candidate:
     `acknowledged_at` when every router ran that plan. Clocks, none of which runs while paused: `step_s` while the
     step's plan is acknowledged and the candidate ready, `stage_s` and `total_s` always, `waiting_s` while no
     endpoint is ready, `no_data_s` while a required check has no data. `pass_to` is the step to which `passed_by`, a
-    person, passed it, 0 if nobody did. `failed`: its share goes as soon as there is somewhere to go.
+    person, passed it, 0 if nobody did. `approved_by` are the people who approved the present stage, `skipped` the
+    stages (from 0) that a person left out. `failed`: its share goes as soon as there is somewhere to go.
     """
 
     name: str
@@ -124,6 +132,8 @@ class Candidate:
     no_data_s: float = 0.0
     pass_to: int = 0
     passed_by: str = ""
+    approved_by: tuple[str, ...] = ()
+    skipped: tuple[int, ...] = ()
     failed: Failed | None = None
 
 
@@ -137,6 +147,14 @@ class Retiring:
     drain_s: float
     warm_s: float
     elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PastStable:
+    """A version that was stable until `until`."""
+
+    ref: VersionRef
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +189,10 @@ class Status:
     stable: VersionRef | None = None
     is_stable_proven: bool = False
     """False until the first acknowledged readiness of the first version: until then a new target replaces it."""
-    previous: VersionRef | None = None
-    """The version that was stable before, to go back to."""
+    past: tuple[PastStable, ...] = ()
+    """The versions that were stable before and did not fail, the latest first: the first is the one to go back to."""
+    queue: tuple[str, ...] = ()
+    """Targets that wait for the trial under way to end, in order."""
     candidate: Candidate | None = None
     failed: tuple[Failed, ...] = ()
     retiring: tuple[Retiring, ...] = ()
@@ -190,6 +210,11 @@ class Status:
     history: tuple[Outcome, ...] = ()
     recent_weights: tuple[tuple[int, int], ...] = ()
     """(plan generation, candidate's weight) of the last plans, to say what a lagging router still does."""
+
+    @property
+    def previous(self) -> VersionRef | None:
+        """The version that was stable before, if it can be gone back to."""
+        return self.past[0].ref if self.past else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +251,11 @@ class RouterObserved:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a person asked for. It names the version it means; `id` is unique, and handled once."""
+    """What a person asked for. It names the version it means; `id` is unique, and handled once.
+
+    `stage` counts from 1, 0 where none is meant; `to` is the version that `undo` goes back to, "" for the one before;
+    `roles` are those the door vouches for.
+    """
 
     id: str
     verb: Verb
@@ -234,6 +263,9 @@ class Action:
     actor: str
     reason: str = ""
     at: float = 0.0
+    stage: int = 0
+    to: str = ""
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +319,8 @@ class Decision:
     """What shall be. The host records `status` first, then publishes `plan`, then brings workloads to `running`.
 
     `plan` is None while there is nothing to serve. `running` holds the identities that must run; all others of this
-    rollout are stopped. `requeue_at` is the next instant that matters if nothing happens before; None: none.
+    rollout are stopped. `target`: the spec's target is to become this version, as a person asked. `requeue_at` is
+    the next instant that matters if nothing happens before; None: none.
     """
 
     status: Status
@@ -296,4 +329,5 @@ class Decision:
     records: tuple[DecisionRecord, ...] = ()
     events: tuple[Event, ...] = ()
     actions: tuple[ActionResult, ...] = ()
+    target: str | None = None
     requeue_at: float | None = None

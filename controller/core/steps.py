@@ -12,9 +12,11 @@ from typing import assert_never
 from controller.core.spec import (
     FULL,
     Advance,
+    ApprovalStage,
     CanaryStage,
     FlipStage,
     FullStage,
+    OnExpire,
     PauseStage,
     ShadowStage,
     Spec,
@@ -26,7 +28,7 @@ from controller.core.status import Track
 class Gate(StrEnum):
     """What lets a step end, besides its time being up.
 
-    TIME: nothing. FRESH: every required check has data of this step, none says Fail, none holds. PASS: every
+    TIME: nothing. APPROVAL: enough people approved. RISK: as FRESH, and the next weight is within the risk budget. FRESH: every required check has data of this step, none says Fail, none holds. PASS: every
     required check says Pass. PERSON: somebody must act. A Fail never ends a step, it ends the trial.
     """
 
@@ -34,6 +36,8 @@ class Gate(StrEnum):
     FRESH = "fresh"
     PASS = "pass"
     PERSON = "person"
+    APPROVAL = "approval"
+    RISK = "risk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ class Step:
     min_pairs: int = 0
     checks: tuple[str, ...] = ()
     max_stay_s: float | None = None
+    risk_budget: float | None = None
+    roles: tuple[str, ...] = ()
+    quorum: int = 0
+    expires_s: float | None = None
+    on_expire: OnExpire = OnExpire.HOLD
 
 
 def percent(basis_points: int) -> str:
@@ -121,6 +130,8 @@ def _compile(index: int, stage: Stage, before: Step | None) -> list[Step]:
             return _shadow(index, stage, before)
         case CanaryStage():
             return _canary(index, stage)
+        case ApprovalStage():
+            return _approval(index, stage, before)
         case PauseStage():
             return _pause(index, stage, before)
         case FlipStage():
@@ -157,12 +168,37 @@ def _canary(index: int, stage: CanaryStage) -> list[Step]:
             kind="canary",
             title=f"canary {percent(weight)}",
             weight=weight,
-            gate=Gate.PASS if position == last or stage.advance is Advance.ON_PASS else Gate.FRESH,
+            gate=_canary_gate(stage, is_last=position == last),
             min_s=stage.every_s,
             checks=stage.checks,
             max_stay_s=stage.max_stay_s,
+            risk_budget=stage.risk_budget,
         )
         for position, weight in enumerate(stage.weights)
+    ]
+
+
+def _canary_gate(stage: CanaryStage, *, is_last: bool) -> Gate:
+    if is_last or stage.advance is Advance.ON_PASS:
+        return Gate.PASS
+    return Gate.FRESH if stage.risk_budget is None else Gate.RISK
+
+
+def _approval(index: int, stage: ApprovalStage, before: Step | None) -> list[Step]:
+    who = f" by {' or '.join(stage.roles)}" if stage.roles else ""
+    return [
+        Step(
+            stage=index,
+            kind="approval",
+            title=f"approval{who}",
+            weight=before.weight if before else 0,
+            gate=Gate.APPROVAL,
+            checks=before.checks if before else (),
+            roles=stage.roles,
+            quorum=stage.quorum,
+            expires_s=stage.expires_s,
+            on_expire=stage.on_expire,
+        )
     ]
 
 

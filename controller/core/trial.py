@@ -7,14 +7,17 @@ from controller.core import draft as drafts
 from controller.core import slots, steps
 from controller.core.checks import Check, CheckResult, Lack, Metric, Verdict
 from controller.core.draft import PENDING, Draft
-from controller.core.spec import FULL, OnInconclusive, Spec, VersionSpec
-from controller.core.status import Candidate, Cause, Reason, Retiring, Status, Track, VersionRef
+from controller.core.spec import FULL, OnExpire, OnInconclusive, Spec, Supersede, VersionSpec
+from controller.core.status import Candidate, Cause, PastStable, Reason, Retiring, Status, Track, VersionRef
 from controller.core.steps import Gate, Step, percent
+
+QUEUE_MAX: Final = 8
+PAST_MAX: Final = 8
 
 HOW: Final = {
     Track.STAGES: "at its first stage",
     Track.FAST: "without its shadow stages, for it was stable before",
-    Track.RETURN: "with one flip, for it was stable before and is still warm",
+    Track.RETURN: "with one flip, for it was stable not long ago",
 }
 
 
@@ -29,8 +32,9 @@ def follow_spec(draft: Draft) -> None:
     _found(draft, target)
     _prove(draft)
     _call_off(draft, target)
+    _line_up(draft, target)
     if draft.status.candidate is None:
-        _start(draft, target)
+        _start(draft, _next(draft, target))
     else:
         _follow_stages(draft, draft.status.candidate)
 
@@ -74,9 +78,29 @@ def _call_off(draft: Draft, target: VersionSpec) -> None:
     if stable.identity == target.identity:
         why = f"{candidate.name} called off: the target is {target.name} again, which is stable"
         drafts.end_trial(draft, "Cancelled", Reason.CANCELLED, why)
-    else:
+    elif draft.spec.supersede is Supersede.REPLACE:
         why = f"{candidate.name} called off: {target.name} is the new target"
         drafts.end_trial(draft, "Superseded", Reason.SUPERSEDED, why)
+
+
+def _line_up(draft: Draft, target: VersionSpec) -> None:
+    """With `supersede: queue` remember every target in turn; with the others only the latest counts."""
+    status = draft.status
+    if draft.spec.supersede is not Supersede.QUEUE:
+        draft.status = replace(status, queue=()) if status.queue else status
+        return
+    on_trial = status.candidate.name if status.candidate else None
+    last = status.queue[-1] if status.queue else on_trial
+    stable = status.stable.name if status.stable else None
+    if target.name not in (last, stable) and not is_failed(status, target.identity):
+        draft.status = replace(status, queue=(*status.queue, target.name)[-QUEUE_MAX:])
+
+
+def _next(draft: Draft, target: VersionSpec) -> VersionSpec:
+    """The version whose turn it is: the first in the queue that is still there and has not failed, else the target."""
+    queued = (draft.spec.version(name) for name in draft.status.queue)
+    waiting = (v for v in queued if v is not None and not is_failed(draft.status, v.identity))
+    return next(waiting, target)
 
 
 def _start(draft: Draft, target: VersionSpec) -> None:
@@ -88,16 +112,24 @@ def _start(draft: Draft, target: VersionSpec) -> None:
         return
     if any(is_draining(r) for r in status.retiring if r.identity != target.identity):
         return
-    track = _track(status, target.identity)
+    track = _track(draft, target.identity)
     named = steps.digest(steps.steps_of(draft.spec, track))
     candidate = Candidate(target.name, target.identity, track=track, steps_digest=named)
+    if target.name in status.queue:
+        behind = status.queue[status.queue.index(target.name) + 1 :]
+        draft.status = replace(status, queue=behind)
     drafts.begin(draft, candidate, HOW[track])
 
 
-def _track(status: Status, identity: str) -> Track:
-    if status.previous is None or status.previous.identity != identity:
+def _track(draft: Draft, identity: str) -> Track:
+    """All stages for a new version; for one that was stable, a flip if it is warm or in the rollback window, else no shadow."""
+    past, window = draft.status.past, draft.spec.rollback_window
+    index = next((i for i, before in enumerate(past) if before.ref.identity == identity), None)
+    if index is None:
         return Track.STAGES
-    return Track.RETURN if any(r.identity == identity for r in status.retiring) else Track.FAST
+    is_warm = any(r.identity == identity for r in draft.status.retiring)
+    is_inside = index < window.versions and draft.now - past[index].until <= window.within_s
+    return Track.RETURN if is_warm or is_inside else Track.FAST
 
 
 def _follow_stages(draft: Draft, candidate: Candidate) -> None:
@@ -159,9 +191,17 @@ def _fault(draft: Draft, candidate: Candidate) -> tuple[Cause, str] | None:
         return Cause.PROGRESS_DEADLINE, f"not ready for {candidate.waiting_s:.0f} s" + (
             f"; {seen.message}" if seen.message else ""
         )
-    return _patience_ends(
-        draft.spec, candidate, steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
-    )
+    step = steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
+    if (
+        step.expires_s is not None
+        and step.on_expire is OnExpire.ABORT
+        and candidate.stage_s >= step.expires_s
+    ):
+        return (
+            Cause.APPROVAL_EXPIRED,
+            f"{len(candidate.approved_by)} of {step.quorum} in {step.expires_s:.0f} s",
+        )
+    return _patience_ends(draft.spec, candidate, step)
 
 
 def _patience_ends(spec: Spec, candidate: Candidate, step: Step) -> tuple[Cause, str] | None:
@@ -197,6 +237,8 @@ def proceed(draft: Draft) -> None:
     step = steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
     if candidate.pass_to > candidate.step:
         _enter(draft, candidate, candidate.pass_to, f"{candidate.passed_by} passed it")
+    elif step.stage in candidate.skipped:
+        _enter(draft, candidate, candidate.step + 1, f"{candidate.passed_by} left {step.title} out")
     elif candidate.acknowledged_at is not None and draft.is_ready(candidate):
         why_not = unmet(draft, candidate, step)
         if why_not is None:
@@ -219,6 +261,8 @@ def _acknowledge(draft: Draft, candidate: Candidate) -> Candidate:
 def _enter(draft: Draft, candidate: Candidate, index: int, why: str) -> None:
     """Go to the step of that index and issue its traffic, if that is allowed now; past the last one, promote."""
     compiled = drafts.compiled_steps(draft, candidate)
+    while index < len(compiled) and compiled[index].stage in candidate.skipped:
+        index += 1
     if index >= len(compiled):
         _promote(draft, candidate, why)
         return
@@ -234,6 +278,7 @@ def _enter(draft: Draft, candidate: Candidate, index: int, why: str) -> None:
         step_s=0.0,
         no_data_s=0.0,
         stage_s=0.0 if is_new_stage else candidate.stage_s,
+        approved_by=() if is_new_stage else candidate.approved_by,
         pass_to=candidate.pass_to if candidate.pass_to > index else 0,
     )
     draft.status = replace(draft.status, candidate=entered)
@@ -285,6 +330,8 @@ def unmet(draft: Draft, candidate: Candidate, step: Step) -> str | None:
     left = step.min_s - candidate.step_s
     if step.gate is Gate.PERSON:
         return "somebody to `headgate resume` or `headgate promote` it"
+    if step.gate is Gate.APPROVAL:
+        return _unapproved(candidate, step)
     if left > 0:
         return f"{left:.0f} s more of {step.title}"
     missing_pairs = step.min_pairs - _pairs(draft) if step.min_pairs else 0
@@ -297,6 +344,32 @@ def unmet(draft: Draft, candidate: Candidate, step: Step) -> str | None:
         why_not = _unmet_check(by_name.get(check.name), step.gate, _is_permitted(draft, candidate, step))
         if why_not is not None:
             return f"check {check.name}: {why_not}"
+    return _too_risky(draft, candidate, step) if step.gate is Gate.RISK else None
+
+
+def _unapproved(candidate: Candidate, step: Step) -> str | None:
+    missing = step.quorum - len(candidate.approved_by)
+    if missing <= 0:
+        return None
+    who = f" of {' or '.join(step.roles)}" if step.roles else ""
+    return f"{missing} approval{'s' * (missing > 1)}{who}: `headgate approve {candidate.name}`"
+
+
+def _too_risky(draft: Draft, candidate: Candidate, step: Step) -> str | None:
+    """`ramp: auto`: the next weight times the proven upper bound of the excess must be within the risk budget."""
+    compiled = drafts.compiled_steps(draft, candidate)
+    share = steps.at(compiled, candidate.step + 1).weight / FULL
+    budget = step.risk_budget or 0.0
+    names = {check.name for check in required_checks(draft.spec, step)}
+    for result in (r for r in draft.results if r.check in names):
+        if result.high is None:
+            return f"check {result.check}: nothing bounds the risk yet; {result.text}"
+        risk = share * max(result.high, 0.0)
+        if risk > budget:
+            return (
+                f"check {result.check}: at {percent(round(share * FULL))} up to {risk:.2%} of all requests could be worse, "
+                f"the risk budget is {budget:.2%}; {result.text}"
+            )
     return None
 
 
@@ -336,6 +409,8 @@ def _why_over(draft: Draft, candidate: Candidate, step: Step) -> str:
     overdue = _is_permitted(draft, candidate, step)
     if overdue and any(r.verdict is not Verdict.PASS for r in draft.results):
         return f"{step.title} proved nothing for too long, and onInconclusive says promote"
+    if step.gate is Gate.APPROVAL:
+        return f"{' and '.join(candidate.approved_by)} approved it"
     if not required_checks(draft.spec, step):
         return f"{step.title} is over, and it has no checks"
     return (
@@ -362,7 +437,7 @@ def _promote(draft: Draft, candidate: Candidate, why: str) -> None:
     draft.status = replace(
         status,
         stable=VersionRef(candidate.name, candidate.identity),
-        previous=None if was_failed else old,
+        past=_past(draft, old, candidate),
         candidate=None,
         paused=None,
         slots=slots.all_to(candidate.name),
@@ -373,6 +448,13 @@ def _promote(draft: Draft, candidate: Candidate, why: str) -> None:
     ref = VersionRef(candidate.name, candidate.identity)
     drafts.remember(draft, ref, "Promoted", sentence, candidate.started_at, candidate.passed_by)
     draft.tell(Reason.PROMOTED, sentence)
+
+
+def _past(draft: Draft, old: VersionRef, promoted: Candidate) -> tuple[PastStable, ...]:
+    """The versions to go back to from now on: the old stable first, unless it failed."""
+    before = tuple(p for p in draft.status.past if p.ref.identity not in (old.identity, promoted.identity))
+    latest = () if is_failed(draft.status, old.identity) else (PastStable(old, draft.now),)
+    return (*latest, *before)[:PAST_MAX]
 
 
 def is_failed(status: Status, identity: str) -> bool:

@@ -5,8 +5,9 @@ increase is never in force without its record; a decrease whose record cannot be
 the same, and carried in memory until it can.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from controller.core.analysis.inputs import Arms, Inputs, Roles, StepContext
 from controller.core.analysis.judge import judge
@@ -132,12 +133,14 @@ class Reconciler:
             )
             return Retry(f"invariant violated: {broken[0]}")
         if _is_news(before, decision, results, stored):
-            self._record(key, before, decision, analysis, results)
+            self._record(stored, before, decision, analysis, results)
             self._tell(key, before, decision, observed.actions)
         if decision.plan is not None:
             self._routers.publish(decision.plan)
         await self._workloads.apply(key, compiled.versions, decision.running)
         self._on_recorded(key, decision)
+        if decision.target is not None:
+            return Again(now)
         if stored.deleting and _has_left(decision):
             await self._workloads.apply(key, compiled.versions, frozenset())
             self._store.delete(key)
@@ -191,11 +194,18 @@ class Reconciler:
         }
 
     def _record(
-        self, key: str, before: Status, decision: Decision, analysis: bytes, results: tuple[CheckResult, ...]
+        self,
+        stored: Stored,
+        before: Status,
+        decision: Decision,
+        analysis: bytes,
+        results: tuple[CheckResult, ...],
     ) -> None:
         """Write the decision down; one that only takes share away is in force even if that fails."""
+        key = stored.key
+        document = _retargeted(stored.document, decision.target) if decision.target is not None else None
         try:
-            self._store.record(key, Recorded(decision, analysis, results))
+            self._store.record(key, Recorded(decision, analysis, results, document))
         except StoreUnavailable:
             if decision.plan is not None and _only_decreases(before, decision.status):
                 self._ahead[key] = Ahead(decision.status, analysis)
@@ -256,6 +266,11 @@ def _only_decreases(before: Status, after: Status) -> bool:
         return False
     name = before.candidate.name
     return after.candidate is None and weight_of(after.slots, name) < weight_of(before.slots, name)
+
+
+def _retargeted(document: Mapping[str, Any], target: str) -> dict[str, Any]:
+    """The document with another target, as `undo` asks."""
+    return {**document, "spec": {**document["spec"], "target": target}}
 
 
 def _leaving(spec: Spec, status: Status) -> Spec:

@@ -58,6 +58,8 @@ class MemoryStore:
         self._rollouts[key] = replace(
             stored, status=decision.status, analysis=recorded.analysis, results=recorded.results
         )
+        if recorded.document is not None:
+            self.put_document(key, recorded.document)
         self._records[key] = [*reversed(decision.records), *self._records.get(key, [])]
         self._events[key] = [*reversed(decision.events), *self._events.get(key, [])]
         for result in decision.actions:

@@ -15,16 +15,20 @@ from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
 from controller.core.spec import (
     Advance,
+    ApprovalStage,
     CanaryStage,
     Capacity,
     DecisionPolicy,
     FlipStage,
     FullStage,
+    OnExpire,
     OnInconclusive,
     PauseStage,
+    RollbackWindow,
     ShadowStage,
     Spec,
     Stage,
+    Supersede,
     VersionSpec,
 )
 from controller.core.status import (
@@ -58,6 +62,12 @@ STRATEGIES: tuple[tuple[Stage, ...], ...] = (
         PauseStage(None),
         FullStage(2.0, ("slo",)),
     ),
+    (
+        ApprovalStage(("owner",), 2, 60.0, OnExpire.ABORT),
+        CanaryStage((100, 1000, 5000), 2.0, ("errors", "slo"), risk_budget=0.001),
+        FullStage(),
+    ),
+    (PauseStage(None), CanaryStage((2000,), 1.0), ApprovalStage(), FullStage(1.0)),
     (FlipStage(1_000_000, ("agree",), 3.0, ("slo",)),),
     (
         ShadowStage(500_000, 1.0, 0, ()),
@@ -180,10 +190,19 @@ class World:
     def person_acts(self) -> None:
         """Somebody asks for something, for the right version or another."""
         self.serial += 1
-        verb = self.choose.pick(tuple(Verb))
-        self.actions.append(
-            Action(f"a{self.serial}", verb, self.choose.pick(NAMES), "ann", "because", self.now)
+        likely = self.stored.candidate.name if self.stored.candidate else self.spec.target
+        action = Action(
+            id=f"a{self.serial}",
+            verb=self.choose.pick((*Verb, Verb.RETRY, Verb.RESUME, Verb.RESUME)),
+            version=self.choose.pick((likely, likely, likely, *NAMES)),
+            actor=self.choose.pick(("ann", "bob")),
+            reason="because",
+            at=self.now,
+            stage=self.choose.pick((0, 1, 1, 2, 2, 3, 4)),
+            to=self.choose.pick(("", "", *NAMES)),
+            roles=self.choose.pick(((), ("owner",), ("owner",))),
         )
+        self.actions.append(action)
 
     def spec_is_edited(self) -> None:
         """Another target, other stages, another content of a version that is not stable, or paused."""
@@ -201,6 +220,8 @@ class World:
                 spec = self._redefined(spec, self.choose.pick(NAMES))
             case "policy":
                 onward = self.choose.pick(tuple(OnInconclusive))
+                window = RollbackWindow(self.choose.pick((0, 1, 3)), self.choose.pick((10.0, 1e6)))
+                spec = replace(spec, rollback_window=window, supersede=self.choose.pick(tuple(Supersede)))
                 policy = DecisionPolicy(
                     on_inconclusive=onward, on_no_data=onward, no_data_timeout_s=20.0, max_duration_s=300.0
                 )
@@ -249,6 +270,14 @@ class World:
         if candidate is not None and self.stored.phase is Phase.PAUSED:
             self.serial += 1
             self.actions.append(Action(f"a{self.serial}", Verb.RESUME, candidate.name, "ann", "", self.now))
+        if candidate is not None and "approval" in self.stored.message:
+            for actor in ("ann", "bob"):
+                self.serial += 1
+                self.actions.append(
+                    Action(
+                        f"a{self.serial}", Verb.APPROVE, candidate.name, actor, "", self.now, roles=("owner",)
+                    )
+                )
         decision = self._decide(self.stored)
         self._record(self.stored, decision)
         self.published, self.running = decision.plan, decision.running
@@ -311,6 +340,7 @@ class World:
             required=check.required,
             dry_run=check.dry_run,
             samples=self.pairs,
+            high=self.choose.pick((None, -0.01, 0.0, 0.001, 0.3)),
         )
 
     def _observed(self) -> Observed:
@@ -337,6 +367,8 @@ class World:
             self.answered[result.id] = result.is_accepted
             self.seen[f"action: {'accepted' if result.is_accepted else 'refused'}"] += 1
         self.actions = [action for action in self.actions if action.id not in self.answered]
+        if decision.target is not None:
+            self.spec = replace(self.spec, target=decision.target, generation=self.spec.generation + 1)
         self.seen[f"phase: {after.phase}"] += 1
         for record in decision.records:
             self.seen[f"record: {record.reason}"] += 1
@@ -364,7 +396,7 @@ class World:
 
     def _redefined(self, spec: Spec, name: str) -> Spec:
         status = self.stored
-        used = [status.stable, status.previous, *status.retiring]
+        used = [status.stable, *(past.ref for past in status.past), *status.retiring]
         if any(ref is not None and ref.name == name for ref in used):
             return spec
         self.serial += 1

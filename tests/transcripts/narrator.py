@@ -15,14 +15,20 @@ from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric, Ver
 from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
 from controller.core.spec import (
+    AUTO_EVERY_S,
+    AUTO_WEIGHTS,
+    ApprovalStage,
     CanaryStage,
     Capacity,
     FlipStage,
     FullStage,
+    OnExpire,
     PauseStage,
+    RollbackWindow,
     ShadowStage,
     Spec,
     Stage,
+    Supersede,
     VersionSpec,
 )
 from controller.core.status import (
@@ -49,7 +55,8 @@ SAID = {
 
 
 def stage(words: str) -> Stage:
-    """`shadow 5s 100 pairs`, `canary 5% 50% every 10s`, `pause`, `pause 5s`, `flip bake 10s`, `full bake 5s`."""
+    """`shadow 5s 100 pairs`, `canary 5% 50% every 10s`, `ramp budget 0.1%`, `approval 2 of owner within 60s else abort`,
+    `pause`, `pause 5s`, `flip bake 10s`, `full bake 5s`."""
     kind, *rest = words.split()
     seconds = [float(word[:-1]) for word in rest if re.fullmatch(r"\d+s", word)]
     match kind:
@@ -59,6 +66,13 @@ def stage(words: str) -> Stage:
         case "canary":
             weights = tuple(int(float(word[:-1]) * 100) for word in rest if word.endswith("%"))
             return CanaryStage(weights, seconds[0], ("errors",))
+        case "approval":
+            roles = tuple(word for word in rest if not re.fullmatch(r"\d+s?|of|within|or|else|abort", word))
+            quorum = next((int(word) for word in rest if word.isdigit()), 1)
+            on_expire = OnExpire.ABORT if "abort" in rest else OnExpire.HOLD
+            return ApprovalStage(roles, quorum, seconds[0] if seconds else None, on_expire)
+        case "ramp":
+            return CanaryStage(AUTO_WEIGHTS, AUTO_EVERY_S, ("errors",), risk_budget=float(rest[1][:-1]) / 100)
         case "pause":
             return PauseStage(seconds[0] if seconds else None)
         case "flip":
@@ -95,6 +109,7 @@ class Narrator:
     silent: set[str] = field(default_factory=set)
     results: dict[str, str] = field(default_factory=dict)
     pairs: int = 0
+    high: float | None = None
     actions: list[Action] = field(default_factory=list)
     serial: int = 0
     restarts_always: bool = False
@@ -135,6 +150,12 @@ class Narrator:
             (r"(r\d) is unpinned", lambda name: self._router(name, pinned=None)),
             (r"(errors|slo|agree) says? (Pass|Fail|undecided|holds|nothing)", self.results.__setitem__),
             (r"(\d+) pairs compared", lambda count: setattr(self, "pairs", int(count))),
+            (r"supersede: (replace|finish|queue)", lambda how: self._edit(supersede=Supersede(how))),
+            (r"rollback window: (\d+) versions, (\d+)s", self._window),
+            (r"the upper bound of errors is (.+) %", lambda bound: setattr(self, "high", float(bound) / 100)),
+            (r"(ann|bob): approve (v\d) as (\w+)", self._approves),
+            (r"(ann|bob): skip-stage (\d) of (v\d)", self._skips),
+            (r"(ann|bob): undo (v\d)(?: to (v\d))?", self._undoes),
             (r"(ann|bob): ([a-z-]+) (v\d)(?:, (.+))?", self._acts),
             (r"the controller restarts", self._restarts),
         )
@@ -175,8 +196,34 @@ class Narrator:
         self._router(name, trips=(trip,))
 
     def _acts(self, actor: str, verb: str, version: str, reason: str) -> None:
+        self._act(Verb(verb), version, actor, reason=reason)
+
+    def _approves(self, actor: str, version: str, role: str) -> None:
+        self._act(Verb.APPROVE, version, actor, roles=(role,))
+
+    def _skips(self, actor: str, stage_number: str, version: str) -> None:
+        self._act(Verb.SKIP_STAGE, version, actor, stage=int(stage_number))
+
+    def _undoes(self, actor: str, version: str, to: str) -> None:
+        self._act(Verb.UNDO, version, actor, to=to)
+
+    def _act(
+        self,
+        verb: Verb,
+        version: str,
+        actor: str,
+        *,
+        reason: str = "",
+        stage: int = 0,
+        to: str = "",
+        roles: tuple[str, ...] = (),
+    ) -> None:
         self.serial += 1
-        self.actions.append(Action(f"a{self.serial}", Verb(verb), version, actor, reason, self.now))
+        action = Action(f"a{self.serial}", verb, version, actor, reason, self.now, stage, to, roles)
+        self.actions.append(action)
+
+    def _window(self, versions: str, seconds: str) -> None:
+        self._edit(rollback_window=RollbackWindow(int(versions), float(seconds)))
 
     def _restarts(self) -> None:
         self.epoch += 1
@@ -197,6 +244,8 @@ class Narrator:
         answered = {answer.id for answer in decision.actions}
         self.actions = [action for action in self.actions if action.id not in answered]
         self.status = decision.status
+        if decision.target is not None:
+            self._edit(target=decision.target)
         told = [
             f"{event.reason}: {event.message}"
             for event in decision.events
@@ -221,6 +270,7 @@ class Narrator:
             is_fresh=fresh,
             is_holding=holding,
             samples=self.pairs,
+            high=self.high,
         )
 
 

@@ -267,3 +267,15 @@ def test_the_generation_counts_exactly_the_changes(store: Store, documents: list
         changes += document != before
         before = document
         assert store.put_document(KEY, document).generation == changes
+
+
+def test_a_decision_that_changes_the_document_writes_both_or_neither(store: Store) -> None:
+    store.put_document("default/fraud", {"spec": {"target": "v2"}})
+    decision = Decision(status=Status(epoch=3), plan=None, running=frozenset())
+    store.record("default/fraud", Recorded(decision, b"", (), {"spec": {"target": "v1"}}))
+    stored = store.load("default/fraud")
+    assert stored is not None
+    assert (stored.document, stored.generation, stored.status.epoch) == ({"spec": {"target": "v1"}}, 2, 3)
+    with pytest.raises(KeyError):
+        store.record("default/none", Recorded(decision, b"", (), {"spec": {}}))
+    assert store.load("default/none") is None
