@@ -1,8 +1,6 @@
 """One client's connection: reads requests strictly, one exchange at a time, and answers them in order."""
 
 import asyncio
-import socket
-import struct
 from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
@@ -12,6 +10,7 @@ from router.core import counters as c
 from router.proxy.answers import error_answer
 from router.proxy.exchange import Exchange
 from router.proxy.framing import CHUNKED, HEAD_END, Chunks, Refused, Request, check_partial, parse_request
+from router.proxy.tcp import is_reset, reset_at_close
 
 if TYPE_CHECKING:
     from router.proxy.worker import Worker
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 LINGER_S: Final = 2.0
 """After a last answer, how long what the client still sends is read and thrown away (RFC 9112, 9.6)."""
 
-_RESET: Final = struct.pack("ii", 1, 0)
 _PENDING_BYTES_MAX: Final = 65_536
 _FOR_BODY: Final = 1
 _FOR_PENDING: Final = 2
@@ -96,6 +94,8 @@ class Client(asyncio.Protocol):
             self.exchange.on_bad_request(
                 HTTPStatus.BAD_REQUEST, "incomplete_request", "the request ended within its body"
             )
+        else:
+            self.exchange.on_client_half_closed()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -154,9 +154,7 @@ class Client(asyncio.Protocol):
     def abort(self) -> None:
         """Reset it, so that nobody takes a cut answer for a whole one, not even where closing ends an answer."""
         self.is_closing = True
-        opened = self.transport.get_extra_info("socket")
-        if opened is not None and not self.transport.is_closing():
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        reset_at_close(self.transport)
         self.transport.abort()
 
     def forwarded(self, headers: dict[bytes, bytes]) -> bytes:
@@ -193,6 +191,11 @@ class Client(asyncio.Protocol):
     def is_idle(self) -> bool:
         """Whether nothing of a request has come since the last answer."""
         return self.exchange is None and not self._pending and not self.is_writing_paused
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether a client that closed its side has since shown that it closed the other too."""
+        return self.is_half_closed and is_reset(self.transport)
 
     @property
     def is_last_answer(self) -> bool:

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from router.proxy.client import Client
     from router.proxy.worker import Worker
 
-REPLAY_BYTES_MAX: Final = 65_536
-"""A request that is complete and no longer than this can be sent again, if the model cannot have seen it."""
+REPLAY_BYTES_MAX: Final = 1_048_576
+"""A request no longer than this is kept until its answer begins: it can be sent again if the model has not seen it."""
+
+REPLAY_BYTES_ALL_MAX: Final = 33_554_432
+"""All that is kept so, in one worker; beyond it requests are sent once."""
+
+_WINDOW_BYTES: Final = 65_536
+"""So much of a body is taken from the client while there is no connection to a model yet."""
 
 _CONNECT_TRIES_MAX: Final = 3
 _STALE_TRIES_MAX: Final = 3
@@ -99,19 +105,19 @@ class Exchange:
         """Send the request's head and what there is of its body to an endpoint."""
         self._worker.active.add(self)
         self._serving.counted.in_flight += 1
-        self._hold(piece, is_last=is_last)
+        self._hold(self._framed(piece, is_last=is_last))
         self._seek()
 
     def on_request(self, piece: bytes, *, is_last: bool) -> None:
         """More of the request's body."""
         self._latest = self._worker.now
-        upstream = self._upstream
-        if upstream is None:
-            self._hold(piece, is_last=is_last)
-            if self._held_bytes > REPLAY_BYTES_MAX:
-                self.pause_request()
-            return
-        upstream.write(self._framed(piece, is_last=is_last))
+        framed = self._framed(piece, is_last=is_last)
+        self._hold(framed)
+        if self._upstream is not None:
+            self._forget_if_large()
+            self._upstream.write(framed)
+        elif self._held_bytes > _WINDOW_BYTES:
+            self.pause_request()
 
     def pause_request(self) -> None:
         """The endpoint does not take more of the body now."""
@@ -173,12 +179,22 @@ class Exchange:
             return piece
         return chunk(piece, is_last=is_last)
 
-    def _hold(self, piece: bytes, *, is_last: bool) -> None:
-        """Keep a piece until there is a connection, or until the request cannot be sent again any more."""
-        framed = self._framed(piece, is_last=is_last)
+    def _hold(self, framed: bytes) -> None:
+        """Keep a piece for as long as it may have to be sent again."""
         if self._held is not None and framed:
             self._held.append(framed)
             self._held_bytes += len(framed)
+            self._worker.held_bytes += len(framed)
+
+    def _forget_if_large(self) -> None:
+        if self._held_bytes > REPLAY_BYTES_MAX or self._worker.held_bytes > REPLAY_BYTES_ALL_MAX:
+            self._forget()
+
+    def _forget(self) -> None:
+        """The request will not be sent again."""
+        self._worker.held_bytes -= self._held_bytes
+        self._held_bytes = 0
+        self._held = None
 
     # -- the way there -----------------------------------------------------------------------------------------
 
@@ -233,8 +249,7 @@ class Exchange:
         self._upstream = upstream
         self._latest = self._worker.now
         upstream.send(self, self._head(upstream.address) + b"".join(held))
-        if not self._is_request_done or self._held_bytes > REPLAY_BYTES_MAX:
-            self._held = None
+        self._forget_if_large()
         if self._is_request_paused:
             self.resume_request()
 
@@ -297,7 +312,7 @@ class Exchange:
         self._latest = self._worker.now
         self._answer = answer
         self._status = answer.status
-        self._held = None
+        self._forget()
         head = self._answer_head(answer)
         if self._capture is not None and payload:
             self._capture.add_answer(payload)
@@ -400,8 +415,20 @@ class Exchange:
         self._count(self._status_cell() if self._status >= 500 else c.CLIENT_CLOSED)
         self._end(is_reusable=False)
 
+    def on_client_half_closed(self) -> None:
+        """The client sends no more: it waits for its answer, or it is gone, which only writing to it can tell.
+
+        An interim answer is for nobody's eyes (RFC 9110, 15.2), and a client that is gone resets the connection
+        over it, which the sweeper then sees.
+        """
+        if self._answer is None and self.request.is_1_1:
+            self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     def sweep(self, now: float) -> None:
         """End what took longer than the plan allows. The clock is monotonic, in seconds."""
+        if self.client.is_gone:
+            self.client.abort()  # and hear of it by `on_client_lost`
+            return
         limits = self.limits
         idle_ms = (now - self._latest) * 1000
         if self._answer is not None:
@@ -520,6 +547,7 @@ class Exchange:
             return
         self._is_over = True
         self._worker.active.discard(self)
+        self._forget()
         counted = self._serving.counted
         counted.in_flight -= 1
         cells = self._worker.cells

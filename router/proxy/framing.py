@@ -29,7 +29,7 @@ _ABSOLUTE: Final = re.compile(rb"[Hh][Tt][Tt][Pp]([Ss]?)://([^/?#@]+)(/[^#]*|\?[
 _BARE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\0")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
 _CHUNK_LINE_BYTES_MAX: Final = 512
-_TRAILER_BYTES_MAX: Final = 8192
+_TRAILER_BYTES_MAX: Final = 4096
 _SEEN_MAX: Final = 2048
 _SEEN_BYTES_MAX: Final = 256
 

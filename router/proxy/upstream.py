@@ -1,20 +1,15 @@
 """One connection to a model server: sends a request at a time, reads its answer, and knows what the server can have seen."""
 
 import asyncio
-import socket
-import struct
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from router.proxy.framing import CHUNKED, HEAD_END, UNTIL_CLOSE, Chunks, Refused, parse_answer
 from router.proxy.pool import Address
+from router.proxy.tcp import bytes_acked
 
 if TYPE_CHECKING:
     from router.proxy.exchange import Exchange
-
-_TCP_INFO_BYTES: Final = 128
-_BYTES_ACKED_AT: Final = 120
-"""Of `tcpi_bytes_acked` in `struct tcp_info`, linux/tcp.h, since Linux 4.1."""
 
 
 class Upstream(asyncio.Protocol):
@@ -46,7 +41,7 @@ class Upstream(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.is_open = True
         self.address.connections += 1
-        self._acked_first = None if self.address.tls else self._bytes_acked()
+        self._acked_first = None if self.address.tls else bytes_acked(self.transport)
 
     def send(self, exchange: "Exchange", payload: bytes) -> None:
         """Begin an exchange with its request's head and what there is of its body."""
@@ -128,7 +123,7 @@ class Upstream(asyncio.Protocol):
         was_open, self.is_open = self.is_open, False
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.on_lost(is_unseen=was_open and self._is_unseen())
+            exchange.on_lost(is_unseen=was_open and self._is_unseen(error))
         elif self in self.address.idle:
             self.address.idle.remove(self)
 
@@ -195,27 +190,17 @@ class Upstream(asyncio.Protocol):
         if exchange is not None:
             exchange.on_broken(refused.message)
 
-    def _is_unseen(self) -> bool:
-        """Whether nothing of this request reached the server's machine, so that the model cannot have seen it.
+    def _is_unseen(self, error: Exception | None) -> bool:
+        """Whether the model cannot have seen this request, of whose answer not a byte came.
 
         A server that closed an idle connection before our request came never acknowledges a byte of it; one that
-        took it and died has acknowledged it, at the latest with the very segment that says it is gone.
+        took it and died has acknowledged it, at the latest with the very segment that says it is gone. One whose
+        process closed the connection while our request lay unread in its kernel resets it (RFC 9293, 3.10.4): so
+        do servers whose loop was busy for longer than their keep-alive. Only a middlebox can make that untrue.
         """
-        acked = self._bytes_acked()
+        if isinstance(error, ConnectionResetError | BrokenPipeError) and self._sent_before:
+            return True
+        acked = bytes_acked(self.transport)
         if acked is None or self._acked_first is None:
             return False
         return acked - self._acked_first <= self._sent_before
-
-    def _bytes_acked(self) -> int | None:
-        """Bytes that the other side's kernel acknowledged on this connection; None where that cannot be told."""
-        opened = self.transport.get_extra_info("socket")
-        option = getattr(socket, "TCP_INFO", None)
-        if opened is None or option is None or opened.family not in (socket.AF_INET, socket.AF_INET6):
-            return None
-        try:
-            info = opened.getsockopt(socket.IPPROTO_TCP, option, _TCP_INFO_BYTES)
-        except OSError:
-            return None
-        if len(info) < _TCP_INFO_BYTES:
-            return None
-        return int(struct.unpack_from("=Q", info, _BYTES_ACKED_AT)[0])

@@ -60,6 +60,8 @@ class Worker:
         self.limits = Limits()
         self.active: set[Exchange] = set()
         self.clients: set[Client] = set()
+        self.held_bytes = 0
+        """Of requests that may have to be sent again."""
         self.is_draining = False
         self.now = monotonic()
         self._assignment: Assignment | None = None

@@ -192,6 +192,57 @@ def test_only_a_request_that_no_byte_was_acknowledged_of_is_sent_again(tmp_path:
     run(test())
 
 
+def test_a_reused_connection_reset_over_an_unread_request_is_replaced_once(tmp_path: Path):
+    """So do servers whose loop was busy for longer than their keep-alive; on a new connection it is a fault."""
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.setblocking(False)
+        model = Model()
+        model.port = listening.getsockname()[1]
+
+        async def accepted() -> socket.socket:
+            connection, _ = await asyncio.wait_for(loop.sock_accept(listening), 30)
+            return connection
+
+        async def unread(connection: socket.socket) -> None:
+            await until(lambda: readable(connection), "the request lies unread")
+            connection.close()
+
+        async with serving(tmp_path, plan_of(version("v1", model))) as router, calling(router) as caller:
+            caller.send(post(b"a"))
+            connection = await accepted()
+            await loop.sock_recv(connection, 65536)
+            await loop.sock_sendall(connection, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            assert (await caller.answer()).status == 200
+            # In two pieces, of which the first is sent on the connection that is about to be reset.
+            caller.send(post(b"bc")[:-1])
+            await unread(connection)
+            connection = await accepted()
+            caller.send(b"c")
+            await until(lambda: readable(connection).endswith(b"bc"), "the request is sent again, whole")
+            await unread(connection)
+            answer = await caller.answer()
+            assert (answer.status, answer.error) == (502, "connection_lost")
+            await router.settled()
+            counted = router.counted("v1")
+            assert (counted.retries, counted.picked.broken, counted.picked.status_2xx) == (1, 1, 1)
+        listening.close()
+
+    run(test())
+
+
+def readable(connection: socket.socket) -> bytes:
+    """What lies unread in the kernel."""
+    try:
+        return connection.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return b""
+
+
 def test_a_refused_connection_is_tried_at_another_endpoint(tmp_path: Path):
     async def test() -> None:
         async with models(Model()) as (model,):
@@ -320,7 +371,7 @@ def test_requests_in_flight_and_their_age_are_seen_while_a_model_hangs(tmp_path:
     async def test() -> None:
         async with (
             models(Model(behave=hang)) as (model,),
-            serving(tmp_path, plan_of(version("v1", model))) as router,
+            serving(tmp_path, plan_of(version("v1", model), limits=LONG)) as router,
         ):
             async with calling(router) as a, calling(router) as b:
                 a.send(get())
@@ -395,24 +446,31 @@ def test_a_head_that_does_not_come_in_time_is_408_and_an_idle_connection_is_clos
     run(test())
 
 
-def test_a_client_that_leaves_is_counted_apart_and_frees_the_model(tmp_path: Path):
+@pytest.mark.parametrize("is_reset", [True, False])
+def test_a_client_that_leaves_is_counted_apart_and_frees_the_model(tmp_path: Path, is_reset: bool):
+    """A killed process resets its connections, or just closes them, as one does that has waited long enough."""
+
     async def test() -> None:
         async with (
             models(Model(behave=hang)) as (model,),
-            serving(tmp_path, plan_of(version("v1", model))) as router,
+            serving(tmp_path, plan_of(version("v1", model), limits=LONG)) as router,
         ):
             async with calling(router) as caller:
                 caller.send(post(b"x"))
                 await until(lambda: model.seen, "the model has the request")
-                # A reset, as of a killed process; a mere FIN could be a client that waits for its answer.
                 raw = caller.writer.get_extra_info("socket")
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if is_reset:
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             await until(lambda: model.open == 0, "the model's connection is closed")
             await until(lambda: router.counted("v1").picked.client_closed == 1, "it is counted")
             picked = router.counted("v1").picked
             assert (picked.requests, picked.failed) == (1, 0)
 
     run(test())
+
+
+LONG = Limits(first_byte_timeout_ms=600_000, request_timeout_ms=600_000)
+"""No deadline comes to a test's help."""
 
 
 def test_a_model_that_says_more_than_its_answer_loses_its_connection_and_mixes_nothing_up(tmp_path: Path):
