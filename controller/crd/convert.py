@@ -61,6 +61,7 @@ def spec_of(rollout: models.ModelRollout, generation: int) -> core.Spec:
             progress_deadline_s=spec.capacity.progress_deadline,
         ),
         traffic=_traffic(spec),
+        rollback_window=core.RollbackWindow(spec.rollback_window.versions, spec.rollback_window.within),
         paused=spec.paused,
     )
 
@@ -96,6 +97,15 @@ def _stage(at: Placed, checks: list[models.Check]) -> tuple[core.Stage, ...]:
             )
         case models.Canary() as stage:
             return _canary(stage, first)
+        case models.Approval() as stage:
+            return (
+                core.ApprovalStage(
+                    roles=tuple(stage.roles or ()),
+                    quorum=stage.quorum,
+                    expires_s=stage.expires,
+                    on_expire=core.OnExpire(stage.on_expire or "hold"),
+                ),
+            )
         case models.PauseStage() as stage:
             return (core.PauseStage(duration_s=stage.duration),)
         case models.Flip() as stage:
@@ -113,7 +123,17 @@ def _stage(at: Placed, checks: list[models.Check]) -> tuple[core.Stage, ...]:
 
 
 def _canary(stage: models.Canary, checks: tuple[str, ...]) -> tuple[core.Stage, ...]:
-    """One stage for `weights`; for `steps`, whose times differ, one for each run of steps with the same time."""
+    """One stage for `weights` and the automatic ramp; for `steps`, whose times differ, one for each run of equal times."""
+    if stage.ramp is not None:
+        return (
+            core.CanaryStage(
+                weights=core.AUTO_WEIGHTS,
+                every_s=core.AUTO_EVERY_S,
+                checks=checks,
+                max_stay_s=stage.max_stay,
+                risk_budget=stage.risk_budget,
+            ),
+        )
     every = 60.0 if stage.every is None else stage.every
     runs: list[tuple[float, list[int]]] = [(every, list(stage.weights))] if stage.weights else []
     for step in stage.steps or ():

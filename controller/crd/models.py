@@ -207,18 +207,28 @@ class Step(Model):
 
 
 class Canary(Model):
-    """The candidate gets rising shares of the live traffic."""
+    """The candidate gets rising shares of the live traffic: `weights` with one time, `steps` with their own, or `ramp: auto`.
 
-    planned: ClassVar[Mapping[str, str]] = {
-        "ramp": "the automatic ramp is not there yet; write weights",
-        "riskBudget": "the automatic ramp is not there yet; write weights",
-    }
+    `riskBudget` of the automatic ramp: how many of all requests a step may cost, at worst.
+    """
+
     weights: Annotated[list[Weight], Field(min_length=1, max_length=64)] | None = None
     steps: Annotated[list[Step], Field(min_length=1, max_length=64)] | None = None
     every: Annotated[float, Duration("0s", "30d")] | None = None
     checks: CheckNames | None = None
     advance: AdvanceName | None = None
     max_stay: MaxStay | None = None
+    ramp: Literal["auto"] | None = None
+    risk_budget: Annotated[float, Percent("0.0001%", "10%")] | None = None
+
+
+class Approval(Model):
+    """`quorum` different people must approve, each with one of `roles` if any are named; robots cannot."""
+
+    roles: Annotated[list[Name], Field(min_length=1, max_length=16)] | None = None
+    quorum: Annotated[int, Field(ge=1, le=16)] = 1
+    expires: Annotated[float, Duration("1s", "90d")] | None = None
+    on_expire: Literal["abort", "hold"] | None = None
 
 
 class PauseStage(Model):
@@ -256,12 +266,12 @@ class Stage(Model):
 
     planned: ClassVar[Mapping[str, str]] = {
         "match": "A/B by request is not there yet",
-        "approval": "approvals are not there yet; use pause, which a person ends",
         "assist": "assistance is not there yet",
         "partial": "partial automation is not there yet",
     }
     shadow: Shadow | None = None
     canary: Canary | None = None
+    approval: Approval | None = None
     pause: PauseStage | None = None
     flip: Flip | None = None
     full: Full | None = None
@@ -471,6 +481,13 @@ class Limits(Model):
 # The object
 
 
+class RollbackWindow(Model):
+    """Going back to one of the last `versions` that were stable, `within` this time, skips every stage."""
+
+    versions: Annotated[int, Field(ge=0, le=8)] = 3
+    within: Annotated[float, Duration("0s", "90d")] = 604_800.0
+
+
 class RolloutSpec(Model):
     """Everything the user asks for."""
 
@@ -483,7 +500,6 @@ class RolloutSpec(Model):
         "slices": "slices are not there yet",
         "deletionPolicy": "it needs the Kubernetes controller",
         "schedule": "schedules are not there yet",
-        "rollbackWindow": "it is not there yet; capacity.keepStableWarm keeps one version to go back to",
         "hooks": "hooks are not there yet",
         "notifications": "notifications are not there yet",
         "traffic": "there is one data plane as yet, our router",
@@ -504,6 +520,7 @@ class RolloutSpec(Model):
     decision: Decision = Decision()
     capacity: Capacity = Capacity()
     limits: Limits = Limits()
+    rollback_window: RollbackWindow = RollbackWindow()
     paused: bool = False
 
 

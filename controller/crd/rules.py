@@ -9,11 +9,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from controller.core.spec import AUTO_EVERY_S, AUTO_WEIGHTS
 from controller.crd.convert import identities
 from controller.crd.faults import FAULTS_MAX, Fault
-from controller.crd.models import BASE_DIR, Canary, Check, Flip, Full, ModelRollout, PauseStage, Shadow
+from controller.crd.models import (
+    BASE_DIR,
+    Approval,
+    Canary,
+    Check,
+    Flip,
+    Full,
+    ModelRollout,
+    PauseStage,
+    Shadow,
+)
 from controller.crd.quantities import BasisPoints
 from controller.crd.stages import (
+    StageModel,
     cannot_conclude,
     checks_of,
     gates,
@@ -191,11 +203,16 @@ def _canary_form(rollout: ModelRollout) -> Iterator[Finding]:
     for at in placed(rollout.spec.strategy):
         if not isinstance(at.stage, Canary):
             continue
-        if (at.stage.weights is None) == (at.stage.steps is None):
+        if sum(form is not None for form in (at.stage.weights, at.stage.steps, at.stage.ramp)) != 1:
             yield (
                 at.path,
-                "write one of weights: [5%, 25%] with every: 60s, or steps: [{weight: 5%, every: 60s}]",
+                "write one of weights: [5%, 25%] with every: 60s, steps: [{weight: 5%, every: 60s}], "
+                "or ramp: auto with riskBudget: 0.1%",
             )
+        elif (at.stage.ramp is None) != (at.stage.risk_budget is None):
+            yield at.path, "ramp: auto and riskBudget: 0.1% go together"
+        elif at.stage.ramp is not None and (at.stage.every is not None or at.stage.advance is not None):
+            yield at.path, "the automatic ramp has its own time and its own rule: leave every and advance out"
         elif at.stage.steps is not None and at.stage.every is not None:
             yield f"{at.path}.every", "steps have a time of their own: write every in each step"
 
@@ -206,7 +223,7 @@ def _order(rollout: ModelRollout) -> Iterator[Finding]:
     rank, before = 0, ""
     for at in stages:
         match at.stage:
-            case PauseStage():
+            case PauseStage() | Approval():
                 continue
             case Shadow():
                 own, name = 0, "shadow"
@@ -259,10 +276,20 @@ def _time_fits(rollout: ModelRollout) -> Iterator[Finding]:
         )
 
 
-def _least_s(stage: Shadow | Canary | PauseStage | Flip | Full) -> float:
+def _expiry(rollout: ModelRollout) -> Iterator[Finding]:
+    for at in placed(rollout.spec.strategy):
+        if isinstance(at.stage, Approval) and at.stage.on_expire is not None and at.stage.expires is None:
+            yield f"{at.path}.onExpire", "it never expires: write expires: 4h, or leave onExpire out"
+
+
+def _least_s(stage: StageModel) -> float:
     match stage:
+        case Approval():
+            return 0.0
         case Shadow(duration=duration):
             return duration
+        case Canary(ramp="auto"):
+            return len(AUTO_WEIGHTS) * AUTO_EVERY_S
         case Canary(weights=weights, steps=steps, every=every):
             return sum(step.every for step in steps or ()) + len(weights or ()) * (
                 60.0 if every is None else every
@@ -427,6 +454,7 @@ RULES: Final = (
     Rule("weights-below-full", _weights_below_full),
     Rule("stage-order", _order),
     Rule("stages-end", _ends),
+    Rule("approval-expiry", _expiry),
     Rule("pairs-need-copies", _pairs_need_copies),
     Rule("max-duration", _time_fits),
     Rule("unique-check-names", _unique_checks),

@@ -8,9 +8,20 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from controller.crd.models import Canary, Check, Flip, Full, PauseStage, RolloutSpec, Shadow, Stage, Strategy
+from controller.crd.models import (
+    Approval,
+    Canary,
+    Check,
+    Flip,
+    Full,
+    PauseStage,
+    RolloutSpec,
+    Shadow,
+    Stage,
+    Strategy,
+)
 
-StageModel = Shadow | Canary | PauseStage | Flip | Full
+StageModel = Shadow | Canary | Approval | PauseStage | Flip | Full
 
 
 class Evidence(Enum):
@@ -55,6 +66,7 @@ def members(stage: Stage) -> tuple[tuple[str, StageModel], ...]:
     found: tuple[tuple[str, StageModel | None], ...] = (
         ("shadow", stage.shadow),
         ("canary", stage.canary),
+        ("approval", stage.approval),
         ("pause", stage.pause),
         ("flip", stage.flip),
         ("full", stage.full),

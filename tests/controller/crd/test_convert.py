@@ -334,3 +334,22 @@ def elsewhere() -> Document:
 def test_whatever_serves_otherwise_is_another_version(document: Document) -> None:
     assert identity_of(1, document) != identity_of(1, sound())
     assert len(identity_of(1, document)) == 20
+
+
+def test_the_automatic_ramp_has_its_own_weights_and_a_risk_budget() -> None:
+    spec = with_strategy({"canary": {"ramp": "auto", "riskBudget": "0.1%"}}, ERRORS)
+    assert spec.stages[0] == core.CanaryStage(
+        core.AUTO_WEIGHTS, core.AUTO_EVERY_S, ("errors",), risk_budget=0.001
+    )
+
+
+def test_an_approval_names_who_how_many_and_until_when() -> None:
+    written = {"roles": ["owner"], "quorum": 2, "expires": "4h", "onExpire": "abort"}
+    spec = with_strategy({"stages": [{"approval": written}, {"full": {}}]})
+    assert spec.stages[0] == core.ApprovalStage(("owner",), 2, 14_400.0, core.OnExpire.ABORT)
+
+
+def test_the_rollback_window_is_a_week_and_three_versions_unless_written() -> None:
+    assert converted(sound()).rollback_window == core.RollbackWindow(3, 604_800.0)
+    spec = converted(changed(lambda spec: spec.update(rollbackWindow={"versions": 1, "within": "1h"})))
+    assert spec.rollback_window == core.RollbackWindow(1, 3600.0)

@@ -77,9 +77,7 @@ UNKNOWN = [
     ("workloadRef", "needs the Kubernetes controller"),
     ("warmup", "warm-up is not there yet"),
     ("schedule", "schedules are not there yet"),
-    ("strategy.stages.1.approval", "approvals are not there yet; use pause"),
     ("strategy.stages.1.match", "A/B by request is not there yet"),
-    ("strategy.stages.1.canary.ramp", "write weights"),
     ("versions.0.service", "needs the Kubernetes controller"),
     ("checks.0.watch", "write required: false"),
 ]

@@ -96,6 +96,20 @@ BROKEN: list[tuple[str, Change, str, str]] = [
         "this one has canary and pause",
     ),
     ("canary-form", canary(), "spec.strategy.canary", "write one of weights"),
+    ("canary-form", canary(ramp="auto"), "spec.strategy.canary", "go together"),
+    ("canary-form", canary(weights=["5%"], riskBudget="0.1%"), "spec.strategy.canary", "go together"),
+    (
+        "canary-form",
+        canary(ramp="auto", riskBudget="0.1%", every="5s"),
+        "spec.strategy.canary",
+        "has its own time",
+    ),
+    (
+        "approval-expiry",
+        stages(SHADOW, {"approval": {"onExpire": "abort"}}, CANARY, FULL),
+        "spec.strategy.stages[1].approval.onExpire",
+        "it never expires",
+    ),
     (
         "canary-form",
         canary(weights=["5%"], steps=[{"weight": "9%"}]),
