@@ -172,7 +172,7 @@ class Comparison(_Message, frozen=True):
     """How two answers are compared.
 
     `label` and `scores` are JSON pointers into the canonical prediction or, for Open Inference V2, names of output
-    tensors. `boundary` is the band of confidence in which a changed label is a soft disagreement. `ignore` names
+    tensors. `boundary` is the band of confidence in which (and below which) a changed label is a soft disagreement. `ignore` names
     paths that differ by design.
     """
 

@@ -12,9 +12,13 @@ class _Message(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Side(_Message, frozen=True, kw_only=True):
-    """One version's answer. `prediction` is canonical (see the protocol adapters) and redacted; None if not stored."""
+    """One version's answer; `identity` is the hash of what served under that name.
+
+    `prediction` is canonical (see the protocol adapters) and redacted; None if not stored.
+    """
 
     version: Name
+    identity: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*(?!\n)$")] = ""
     status: Annotated[int, Meta(ge=0, le=999)]
     latency_ms: Annotated[float, Meta(ge=0)]
     body_bytes: Annotated[int, Meta(ge=0)] = 0

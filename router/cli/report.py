@@ -1,5 +1,6 @@
 """`headgate report`: what shadow and live version said, from what the routers' observers left on disk."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import msgspec
 from router.cli.reporting import page, text
 from router.cli.reporting.read import Pair, Read, Wanted, below, read
 from router.core.report import Gathered, Section, section
+from router.core.sketch import Pairing
 
 STATE: Final = ".headgate"
 
@@ -81,14 +83,15 @@ def report(
     found = read(below(folder), Wanted(name, shadow, live))
     if not found.pairs:
         raise click.ClickException(_nothing(folder, name, found))
-    sections = [(pair, _section(pair, found, bound)) for pair in found.pairs]
+    sections = [_section(pair, found, bound) for pair in found.pairs]
     click.echo(_SHOWN[output](sections, found))
     return 0
 
 
 def _section(pair: Pair, found: Read, bound: float | None) -> Section:
     gathered = found.gathered.get(pair, Gathered())
-    return section(pair.shadow, pair.live, found.counters.get(pair), gathered, bound)
+    pairing = Pairing(pair.shadow, pair.shadow_identity, pair.live, pair.live_identity)
+    return section(pair.rollout, pairing, found.counters.get(pair), gathered, bound)
 
 
 def _nothing(folder: Path, name: str | None, found: Read) -> str:
@@ -110,14 +113,14 @@ def warnings(found: Read) -> list[str]:
     return said
 
 
-def _as_text(sections: list[tuple[Pair, Section]], found: Read) -> str:
-    parts = [text.render(pair.rollout, one) for pair, one in sections]
+def _as_text(sections: list[Section], found: Read) -> str:
+    parts = [text.render(one) for one in sections]
     return "\n\n".join([*parts, *(f"Note: {warning}" for warning in warnings(found))])
 
 
-def _as_json(sections: list[tuple[Pair, Section]], found: Read) -> str:
+def _as_json(sections: list[Section], found: Read) -> str:
     whole = {
-        "sections": [{"rollout": pair.rollout, **msgspec.to_builtins(one)} for pair, one in sections],
+        "sections": [_data(one) for one in sections],
         "linesRead": found.lines,
         "linesBad": found.bad_lines,
         "notes": warnings(found),
@@ -125,8 +128,21 @@ def _as_json(sections: list[tuple[Pair, Section]], found: Read) -> str:
     return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
 
 
-def _as_html(sections: list[tuple[Pair, Section]], found: Read) -> str:
-    return page.render([(pair.rollout, one) for pair, one in sections], warnings(found))
+def _as_html(sections: list[Section], found: Read) -> str:
+    return page.render(sections, warnings(found))
+
+
+def _data(value: Any) -> Any:
+    """A report's values as plain data, its fields in camelCase as on the wire."""
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return {_camel(field.name): _data(getattr(value, field.name)) for field in fields}
+    return [_data(one) for one in value] if isinstance(value, tuple) else msgspec.to_builtins(value)
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
 _SHOWN: Final = {"text": _as_text, "json": _as_json, "html": _as_html}

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from headgate.histogram import quantile
 from headgate.wire.record import ComparisonRecord
 from headgate.wire.telemetry import ShadowCounters
+from router.core.sketch import Pairing
 
 Z_99: Final = 2.5758293035489004
 """The 99.5 % quantile of the standard normal: 99 % two-sided."""
@@ -85,8 +86,11 @@ class LatencyRow:
 class Section:
     """One shadow against one live version. `counters` is None where only records are left."""
 
+    rollout: str
     shadow: str
     live: str
+    shadow_identity: str
+    live_identity: str
     counters: ShadowCounters | None
     disagreement: Share | None
     decision: Decision
@@ -142,13 +146,13 @@ class Gathered:
 
 
 def section(
-    shadow: str, live: str, counters: ShadowCounters | None, gathered: Gathered, bound: float | None
+    rollout: str, pairing: Pairing, counters: ShadowCounters | None, gathered: Gathered, bound: float | None
 ) -> Section:
     """All there is to say about one pairing; `bound` is the largest share of disagreement that is tolerated."""
     disagreement = share(counters.disagreements, counters.pairs) if counters and counters.pairs else None
     return Section(
-        shadow=shadow,
-        live=live,
+        rollout=rollout,
+        **pairing._asdict(),
         counters=counters,
         disagreement=disagreement,
         decision=decide(disagreement, bound, has_counters=counters is not None),
@@ -289,7 +293,9 @@ def _not_measured(counters: ShadowCounters | None, gathered: Gathered) -> tuple[
             "How many pairs there were and how many agreed: the counters are gone, and records are a sample.",
         )
     said = [
-        _DROPPED.get(reason, _UNKNOWN).format(count) for reason, count in _by_count(counters.dropped) if count
+        f"{reason}, {count:,} ×: {DROPPED.get(reason, 'a reason that this release does not know')}."
+        for reason, count in _by_count(counters.dropped)
+        if count
     ]
     if not counters.self_pairs:
         said.append("The noise floor: the live version was not compared with itself.")
@@ -308,17 +314,17 @@ def _by_count(dropped: dict[str, int]) -> Iterable[tuple[str, int]]:
     return sorted(dropped.items(), key=lambda one: -one[1])
 
 
-_UNKNOWN: Final = "{:,} copies for a reason that this release does not know."
-_DROPPED: Final = {
-    "sampled_out": "{:,} requests that the sample did not choose.",
-    "queue_full": "{:,} copies that the router had no room for (queue_full): lower the sample or add a core.",
-    "body_too_large": "{:,} pairs with a body over capture.maxBodyBytes (body_too_large).",
-    "timeout": "{:,} requests to which the shadow had no whole answer in time (timeout).",
-    "shadow_error": "{:,} requests that the shadow failed, refused or answered with nonsense (shadow_error).",
-    "undecodable": "{:,} pairs of which a side could not be read (undecodable); never taken for equal.",
-    "client_cancelled": "{:,} requests whose client left (client_cancelled).",
-    "method_not_safe": "{:,} requests that are no inference and must not be sent twice (method_not_safe).",
-    "redaction_failed": "{:,} records whose payload could not be redacted, so they were not kept (redaction_failed).",
-    "live_error": "{:,} requests that the live version itself failed (live_error).",
-    "record_log_full": "{:,} records for which the disk had no room (record_log_full); they were counted all the same.",
+DROPPED: Final = {
+    "sampled_out": "the sample did not choose the request",
+    "queue_full": "the router had no room for the copy; lower the sample or add a core",
+    "body_too_large": "a body was over capture.maxBodyBytes",
+    "timeout": "the shadow gave no whole answer in time",
+    "shadow_error": "the shadow failed, refused, or answered with nonsense",
+    "undecodable": "an answer could not be read; never taken for equal",
+    "client_cancelled": "the client left before the live answer was whole",
+    "method_not_safe": "the request is no inference and must not be sent twice",
+    "redaction_failed": "compared, but the payload could not be redacted, so there is no record",
+    "live_error": "the live version itself failed",
+    "record_log_full": "compared, but the disk had no room for the record",
 }
+"""What each drop reason means to a reader."""

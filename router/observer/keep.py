@@ -139,6 +139,7 @@ class _Payload:
 def _live(copy: Copy, prediction: Any, compared: Compared) -> Side:
     return Side(
         version=copy.live,
+        identity=copy.live_identity,
         status=copy.status,
         latency_ms=round(copy.latency_s * 1000, 3),
         body_bytes=len(copy.answer_body),
@@ -151,6 +152,7 @@ def _shadow(kept: Kept, prediction: Any, compared: Compared) -> Side:
     answer = kept.answer
     return Side(
         version=kept.shadow.name,
+        identity=kept.shadow.identity,
         status=answer.status if isinstance(answer, Answer) else 0,
         latency_ms=round(answer.latency_s * 1000, 3),
         body_bytes=len(answer.body) if isinstance(answer, Answer) else 0,

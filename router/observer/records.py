@@ -99,18 +99,19 @@ class RecordLog:
         self._file_bytes = 0
 
     def _make_room(self, bytes_max: int) -> None:
-        """Remove the oldest segments, but not the open one, until the log holds at most so many bytes."""
+        """Remove the oldest segments until the log holds at most so many bytes.
+
+        That never reaches the open one: it is the newest, and an eighth of the bound at most.
+        """
         found = segments(self._folder)
         sizes = [path.stat().st_size for _, path in found]
-        total = sum(sizes)
-        for (number, path), size in zip(found, sizes, strict=True):
-            if total <= bytes_max and len(found) < FILES_MAX:
-                return
-            if self._file is not None and number == self._number:
+        total, left = sum(sizes), len(found)
+        for (_, path), size in zip(found, sizes, strict=True):
+            if total <= bytes_max and left < FILES_MAX:
                 return
             path.unlink(missing_ok=True)
             total -= size
-            found = found[1:]
+            left -= 1
 
     def _failed(self, error: OSError) -> None:
         if not self._is_full:

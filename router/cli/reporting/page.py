@@ -7,7 +7,7 @@ from typing import Final
 from headgate.histogram import BOUNDS_S
 from headgate.wire.record import ComparisonRecord
 from headgate.wire.telemetry import ShadowCounters
-from router.cli.reporting.text import clean, compact, figure
+from router.cli.reporting.text import clean, compact, figure, shown_measures, title
 from router.core.report import Section, Share, directions, percent
 
 MATRIX_MAX: Final = 24
@@ -28,9 +28,9 @@ svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#1b1
 """
 
 
-def render(sections: Sequence[tuple[str, Section]], warnings: Sequence[str]) -> str:
+def render(sections: Sequence[Section], warnings: Sequence[str]) -> str:
     """The whole page."""
-    body = "\n".join(_section(rollout, one) for rollout, one in sections)
+    body = "\n".join(_section(one) for one in sections)
     notes = "".join(f"<p>Note: {escape(warning)}</p>" for warning in warnings)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -40,8 +40,8 @@ def render(sections: Sequence[tuple[str, Section]], warnings: Sequence[str]) -> 
     )
 
 
-def _section(rollout: str, one: Section) -> str:
-    head = f"<h1>{escape(rollout)}: shadow {escape(one.shadow)} against live {escape(one.live)}</h1>"
+def _section(one: Section) -> str:
+    head = f"<h1>{escape(title(one))}</h1>"
     verdict = one.decision.verdict.replace(" ", "-")
     decision = f'<p class="decision {verdict}">{escape(one.decision.sentence)}</p>'
     parts = [
@@ -241,7 +241,7 @@ def _example(record: ComparisonRecord) -> str:
         sure = f" ({figure(side.confidence)})" if side.confidence is not None else ""
         sides.append(f"<td><code>{escape(compact(side.prediction, PAYLOAD_CHARS))}</code>{sure}</td>")
     measures = "<br>".join(
-        escape(f"{clean(name, 40)} {figure(value)}") for name, value in sorted(record.measures.items())
+        escape(f"{clean(name, 40)} {figure(value)}") for name, value in shown_measures(record)
     )
     request = (
         "" if record.request is None else f"<br><code>{escape(compact(record.request, PAYLOAD_CHARS))}</code>"

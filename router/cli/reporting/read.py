@@ -21,6 +21,16 @@ from router.core.report import Gathered
 from router.core.sketch import Snapshot, merged
 
 
+class Pair(NamedTuple):
+    """A shadow against a live version of one rollout; a name that was given to another model is another version."""
+
+    rollout: str
+    shadow: str
+    live: str
+    shadow_identity: str
+    live_identity: str
+
+
 class Wanted(NamedTuple):
     """What the reader asked for; None or empty is everything. `rollout` is a name or NAMESPACE/NAME."""
 
@@ -28,18 +38,10 @@ class Wanted(NamedTuple):
     shadow: str | None = None
     live: str | None = None
 
-    def has(self, rollout: str, shadow: str, live: str) -> bool:
+    def has(self, pair: Pair) -> bool:
         """Whether this pairing was asked for."""
-        is_rollout = self.rollout in (None, rollout, rollout.rpartition("/")[2])
-        return is_rollout and self.shadow in (None, shadow) and self.live in (None, live)
-
-
-class Pair(NamedTuple):
-    """A shadow against a live version, by name, of one rollout."""
-
-    rollout: str
-    shadow: str
-    live: str
+        is_rollout = self.rollout in (None, pair.rollout, pair.rollout.rpartition("/")[2])
+        return is_rollout and self.shadow in (None, pair.shadow) and self.live in (None, pair.live)
 
 
 @dataclass(slots=True)
@@ -112,8 +114,8 @@ def _counters(run: Path, wanted: Wanted, found: Read) -> None:
         )
         return
     for one in _with_workers(run, snapshot):
-        pair = Pair(snapshot.rollout, one.shadow, one.live)
-        if wanted.has(*pair):
+        pair = Pair(snapshot.rollout, one.shadow, one.live, one.shadow_identity, one.live_identity)
+        if wanted.has(pair):
             before = found.counters.get(pair)
             found.counters[pair] = one if before is None else merged(before, one)
 
@@ -152,8 +154,9 @@ def _record(path: Path, number: int, line: bytes, is_whole: bool, wanted: Wanted
         if len(found.bad[str(path)]) < 3:
             found.bad[str(path)].append(f"line {number}: {why}")
         return
-    pair = Pair(record.rollout, record.shadow.version, record.live.version)
-    if wanted.has(*pair):
+    shadow, live = record.shadow, record.live
+    pair = Pair(record.rollout, shadow.version, live.version, shadow.identity, live.identity)
+    if wanted.has(pair):
         found.gathered[pair].add(record)
 
 

@@ -14,10 +14,10 @@ DIRECTIONS_SHOWN = 15
 PAYLOAD_CHARS = 160
 
 
-def render(rollout: str, section: Section) -> str:
+def render(section: Section) -> str:
     """One pairing as text, at most 110 columns where the data allow it."""
     parts = [
-        f"{clean(rollout, 127)}: shadow {section.shadow} against live {section.live}\n{section.decision.sentence}",
+        f"{title(section)}\n{section.decision.sentence}",
         _agreement(section),
         _slices(section),
         _directions(section.counters),
@@ -28,6 +28,18 @@ def render(rollout: str, section: Section) -> str:
         _examples(section),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def title(section: Section) -> str:
+    """Whose report it is; a version is its name and what the name stood for."""
+    shadow, live = (
+        f"{name} ({clean(identity, 12)})" if identity else name
+        for name, identity in (
+            (section.shadow, section.shadow_identity),
+            (section.live, section.live_identity),
+        )
+    )
+    return f"{clean(section.rollout, 127)}: shadow {shadow} against live {live}"
 
 
 def table(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
@@ -57,6 +69,12 @@ def clean(text: str, length: int) -> str:
 def compact(value: Any, length: int = PAYLOAD_CHARS) -> str:
     """A stored payload on one line."""
     return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), length)
+
+
+def shown_measures(record: ComparisonRecord) -> list[tuple[str, float]]:
+    """A record's measures by name; how many of its rows differ is worth saying of a batch only."""
+    is_batch = record.measures.get("rows", 1) > 1
+    return sorted(one for one in record.measures.items() if is_batch or not one[0].startswith("rows"))
 
 
 def _agreement(section: Section) -> str:
@@ -172,9 +190,7 @@ def _examples(section: Section) -> str:
 
 def _example(record: ComparisonRecord) -> list[str]:
     what = record.direction or " ".join(record.paths[:3]) or "differs"
-    measures = ", ".join(
-        f"{clean(name, 40)} {figure(value)}" for name, value in sorted(record.measures.items())
-    )
+    measures = ", ".join(f"{clean(name, 40)} {figure(value)}" for name, value in shown_measures(record))
     lines = [f"  {clean(record.request_id, 40)}  {record.verdict}  {clean(what, 60)}", f"      {measures}"]
     for name, side in (("live", record.live), ("shadow", record.shadow)):
         sure = f", confidence {figure(side.confidence)}" if side.confidence is not None else ""

@@ -10,7 +10,7 @@ from router.core.protocols import Prediction, Undecodable
 
 
 def compare(live: Prediction, shadow: Prediction, policy: Comparison) -> Compared | Undecodable:
-    """Row by row: same label, or a changed one, soft if either side's confidence lies inside `policy.boundary`.
+    """Row by row: same label, or a changed one, soft if either side is not surer than `policy.boundary`.
 
     The pair disagrees when any row does. Measures, of the worst row: `delta_p_max` (largest difference of one
     class's probability), `jensen_shannon` (bits, 0 … 1), `margin_live`, `margin_shadow` (of the least sure row);
@@ -38,9 +38,12 @@ def compare(live: Prediction, shadow: Prediction, policy: Comparison) -> Compare
 
 
 def is_soft(live: Row, shadow: Row, boundary: tuple[float, float]) -> bool:
-    """Whether either side's confidence lies inside the boundary band, ends included."""
-    low, high = boundary
-    return any(row.confidence is not None and low <= row.confidence <= high for row in (live, shadow))
+    """Whether either side's confidence lies inside the boundary band, ends included, or below it.
+
+    With two classes nothing lies below it; among many, a version that is less sure than the band contradicts nobody
+    firmly.
+    """
+    return any(row.confidence is not None and row.confidence <= boundary[1] for row in (live, shadow))
 
 
 def delta_p_max(a: dict[str, float], b: dict[str, float]) -> float:

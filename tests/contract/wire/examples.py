@@ -206,10 +206,22 @@ RECORD_FULL = ComparisonRecord(
     protocol="v2",
     task="classification",
     live=Side(
-        version="v7", status=200, latency_ms=4.25, body_bytes=321, prediction={"label": [1]}, confidence=0.97
+        version="v7",
+        identity="sha-7",
+        status=200,
+        latency_ms=4.25,
+        body_bytes=321,
+        prediction={"label": [1]},
+        confidence=0.97,
     ),
     shadow=Side(
-        version="v8", status=200, latency_ms=6.5, body_bytes=322, prediction={"label": [0]}, confidence=0.6
+        version="v8",
+        identity="sha-8",
+        status=200,
+        latency_ms=6.5,
+        body_bytes=322,
+        prediction={"label": [0]},
+        confidence=0.6,
     ),
     verdict="soft",
     why="request of 200000 bytes not stored",

@@ -42,8 +42,10 @@ def record(number: int, rollout: str = "ml/digits", **more: Any) -> ComparisonRe
         "at": float(number),
         "rollout": rollout,
         "request_id": f"r{number}",
-        "live": Side(version="v1", status=200, latency_ms=2.0, prediction="4", confidence=0.9),
-        "shadow": Side(version="v2", status=200, latency_ms=3.0, prediction="9", confidence=0.8),
+        "live": Side(version="v1", identity="i1", status=200, latency_ms=2.0, prediction="4", confidence=0.9),
+        "shadow": Side(
+            version="v2", identity="i2", status=200, latency_ms=3.0, prediction="9", confidence=0.8
+        ),
         "verdict": "disagree",
         "direction": "4->9",
         "measures": {"delta_p_max": 0.5},
@@ -92,7 +94,7 @@ def leave(
 def test_the_decision_comes_first_and_then_what_it_rests_on(tmp_path: Path) -> None:
     leave(tmp_path / "routers" / "a", *(record(number) for number in range(20)), counters=(counted(),))
     lines = told("digits", "--state", tmp_path, "--max", "10%").splitlines()
-    assert lines[0] == "ml/digits: shadow v2 against live v1"
+    assert lines[0] == "ml/digits: shadow v2 (i2) against live v1 (i1)"
     assert (
         lines[1] == "PASS: 2.00 % of 1,000 pairs disagree, 99 % interval [1.14 %, 3.50 %]; tolerated 10.00 %."
     )
@@ -103,7 +105,7 @@ def test_the_decision_comes_first_and_then_what_it_rests_on(tmp_path: Path) -> N
         "coverage: 99.01 % of 1,010 sampled pairs",
         "class=4",
         "90.00 %",
-        "10 requests to which the shadow had no whole answer in time (timeout).",
+        "timeout, 10 ×: the shadow gave no whole answer in time.",
         "live answered 1,000 compared 10",
     ):
         assert said in " ".join(text.split())
@@ -139,7 +141,7 @@ def test_records_alone_give_examples_and_no_share_of_agreement(tmp_path: Path) -
 
 
 def test_rollouts_shadows_and_live_versions_are_filtered(tmp_path: Path) -> None:
-    other = Side(version="v3", status=200, latency_ms=1.0)
+    other = Side(version="v3", identity="i3", status=200, latency_ms=1.0)
     leave(
         tmp_path / "a",
         record(1),
@@ -231,7 +233,7 @@ class Tags(HTMLParser):
 
 
 def evil_records() -> list[ComparisonRecord]:
-    side = Side(version="v1", status=200, latency_ms=1.0, prediction={EVIL: EVIL})
+    side = Side(version="v1", identity="i1", status=200, latency_ms=1.0, prediction={EVIL: EVIL})
     return [
         record(
             1,

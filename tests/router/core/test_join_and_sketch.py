@@ -113,11 +113,22 @@ def test_pairs_are_counted_by_the_live_label_and_by_direction() -> None:
 
 def test_a_batch_counts_once_in_each_of_its_classes() -> None:
     tally = Tally(PAIRING)
-    tally.add(joined(said("a", "a", "b"), said("a", "c", "b")), 0.001, 0.001)
+    tally.add(joined(said("a", "a", "a", "b"), said("a", "c", "a", "b")), 0.001, 0.001)
     counted = tally.counters()
     assert (counted.pairs, counted.disagreements) == (1, 1)
     assert (counted.slices["class=a"].pairs, counted.slices["class=a"].disagreements) == (1, 1)
     assert (counted.slices["class=b"].pairs, counted.slices["class=b"].disagreements) == (1, 0)
+
+
+def test_soft_disagreements_are_counted_among_the_disagreements_and_apart() -> None:
+    unsure = Answer(200, 0.004, b"", b'{"predictions": [[0.4, 0.6]]}')
+    other = Answer(200, 0.004, b"", b'{"predictions": [[0.9, 0.1]]}')
+    tally = Tally(PAIRING)
+    tally.add(
+        join("/v1/models/m:predict", unsure, other, Comparison(task="classification"), 1 << 20), 0.001, 0.001
+    )
+    tally.add(joined(said("a"), said("b")), 0.001, 0.001)
+    assert (tally.counters().disagreements, tally.counters().soft) == (2, 1)
 
 
 def test_classes_and_directions_are_bounded_and_nothing_is_lost_of_the_sums() -> None:
@@ -135,11 +146,12 @@ def test_classes_and_directions_are_bounded_and_nothing_is_lost_of_the_sums() ->
 def test_a_tally_goes_on_from_what_was_counted_before() -> None:
     first = Tally(PAIRING)
     first.add(joined(said("a"), said("b")), 0.001, 0.001)
-    second = Tally(PAIRING, first.counters())
+    before = first.counters()
+    second = Tally(PAIRING, before)
     assert second.counters() == first.counters()
     second.add(joined(said("a"), said("b")), 0.001, 0.001)
     assert second.counters().directions == {"a->b": 2}
-    assert first.counters().pairs == 1
+    assert before == first.counters()
 
 
 def test_the_counters_of_two_routers_add_up_whichever_comes_first() -> None:

@@ -17,6 +17,9 @@ from router.core.report import (
     section,
     share,
 )
+from router.core.sketch import Pairing
+
+PAIRING = Pairing("v2", "i2", "v1", "i1")
 
 
 def record(
@@ -116,11 +119,11 @@ def test_shares_are_written_with_the_digits_that_matter(value: float, text: str)
 
 def test_agreement_is_never_computed_from_kept_records() -> None:
     kept = gathered(*(record(number) for number in range(50)), record(51, "agree", None))
-    told = section("v2", "v1", counters(offered=1000, pairs=1000, disagreements=50), kept, None)
+    told = section("ml/digits", PAIRING, counters(offered=1000, pairs=1000, disagreements=50), kept, None)
     assert told.disagreement is not None
     assert told.disagreement.estimate == 0.05
     assert any("51 kept pairs; 1,000 were compared" in sentence for sentence in told.not_measured)
-    alone = section("v2", "v1", None, kept, None)
+    alone = section("ml/digits", PAIRING, None, kept, None)
     assert alone.disagreement is None
     assert alone.decision.verdict == "NO DATA"
 
@@ -131,7 +134,9 @@ def test_slices_come_worst_first_and_three_unlucky_pairs_do_not_lead() -> None:
         "class=4": SliceCounters(1000, 700),
         "class=1": SliceCounters(1000, 10),
     }
-    told = section("v2", "v1", counters(pairs=2003, disagreements=713, slices=slices), Gathered(), None)
+    told = section(
+        "ml/digits", PAIRING, counters(pairs=2003, disagreements=713, slices=slices), Gathered(), None
+    )
     assert [one.name for one in told.slices] == ["class=4", "class=rare", "class=1"]
 
 
@@ -143,11 +148,11 @@ def test_coverage_leaves_out_what_was_never_meant_to_be_compared() -> None:
         "record_log_full": 7,
         "redaction_failed": 3,
     }
-    told = section("v2", "v1", counters(pairs=900, dropped=dropped), Gathered(), None)
+    told = section("ml/digits", PAIRING, counters(pairs=900, dropped=dropped), Gathered(), None)
     assert told.coverage is not None
     assert (told.coverage.events, told.coverage.total) == (900, 1000)
     said = " ".join(told.not_measured)
-    for reason in ("queue_full", "timeout", "record_log_full", "redaction_failed", "9,000 requests"):
+    for reason in ("queue_full", "timeout", "record_log_full", "redaction_failed", "sampled_out, 9,000 ×"):
         assert reason in said
 
 
@@ -157,8 +162,8 @@ def test_latency_is_that_of_all_pairs_side_by_side() -> None:
     shadow[bucket_of(0.010)] = 50
     shadow[bucket_of(0.040)] = 50
     told = section(
-        "v2",
-        "v1",
+        "ml/digits",
+        PAIRING,
         counters(pairs=100, live_latency=tuple(live), shadow_latency=tuple(shadow)),
         Gathered(),
         None,
@@ -176,7 +181,7 @@ def test_examples_show_every_kind_and_the_latest_of_each() -> None:
         record(5001, "soft", "1->7"),
         record(5002, direction=None, paths=("/a",)),
     ]
-    told = section("v2", "v1", None, gathered(*common, *rare), None)
+    told = section("ml/digits", PAIRING, None, gathered(*common, *rare), None)
     assert len(told.examples) == EXAMPLES_MAX
     ids = [one.request_id for one in told.examples]
     assert {"r5000", "r5001", "r5002", "r999"} <= set(ids)
@@ -189,7 +194,7 @@ def test_measures_tell_the_sample_of_agreements_from_the_disagreements() -> None
         record(200, "agree", None, measures={"delta_p_max": 0.001}),
         record(201, "shadow_failed", None, why="timeout", measures={"delta_p_max": 9.0}),
     )
-    disagreements, agreements = section("v2", "v1", None, kept, None).measures
+    disagreements, agreements = section("ml/digits", PAIRING, None, kept, None).measures
     assert (agreements.of, agreements.pairs, agreements.largest) == ("agreements", 1, 0.001)
     assert (disagreements.pairs, disagreements.p50, disagreements.p95, disagreements.largest) == (
         100,

@@ -5,11 +5,13 @@ import resource
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headgate.log import Log
 from headgate.wire.plan import Capture, Endpoint
 from headgate.wire.telemetry import ShadowCounters
+from router.core.channel import Assignment
 from router.observer import observer as observer_module
 from router.observer.observer import Observer
 from router.observer.records import RecordLog
@@ -113,6 +115,7 @@ def test_connections_are_kept_and_never_more_than_allowed_at_a_time(tmp_path: Pa
         (endless_head, "shadow_error", 20),
         (huge(100 << 20, announced=True), "body_too_large", 0),
         (huge(100 << 20, announced=False), "body_too_large", 0),
+        (huge(3 << 19, announced=False), "body_too_large", 0),
     ],
     ids=[
         "hanging",
@@ -122,6 +125,7 @@ def test_connections_are_kept_and_never_more_than_allowed_at_a_time(tmp_path: Pa
         "endless head",
         "100 MB announced",
         "100 MB in chunks",
+        "1.5 MB in chunks",
     ],
 )
 def test_a_bad_shadow_ends_each_copy_with_its_reason(
@@ -239,6 +243,27 @@ def test_every_way_to_end_an_answer_is_understood(tmp_path: Path, raw: bytes) ->
     observing(tmp_path, work)
 
 
+def test_a_connection_on_which_more_came_than_was_asked_for_is_not_used_again(tmp_path: Path) -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await read_request(reader)
+            writer.write(response(v2_answer(4)) + response(v2_answer(7)))
+
+    async def work(bench: Bench) -> None:
+        async with serving(serve) as endpoint:
+            bench.observer.follow(plan_for(endpoint))
+            for number in range(5):
+                bench.observer.take(copy_of(number))
+                await bench.settled()
+        assert (bench.counted.pairs, bench.counted.disagreements, connections) == (5, 0, 5)
+
+    observing(tmp_path, work)
+
+
 def test_a_full_queue_drops_at_once_and_says_so(tmp_path: Path) -> None:
     async def work(bench: Bench) -> None:
         async with serving(hanging) as endpoint:
@@ -311,13 +336,30 @@ def test_the_error_table_says_which_side_failed(tmp_path: Path) -> None:
     observing(tmp_path, work)
 
 
-def test_a_copy_that_is_ahead_of_its_plan_waits_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_plan", [True, False])
+def test_a_copy_that_is_ahead_of_its_plan_waits_for_it(tmp_path: Path, has_plan: bool) -> None:
     async def work(bench: Bench) -> None:
         async with serving(Sound(lambda body: v2_answer(4))) as endpoint:
+            assignment = plan_for(endpoint)
+            if has_plan:
+                without = msgspec.structs.replace(assignment.plan, shadows=())
+                bench.observer.follow(Assignment(without, assignment.columns))
             bench.observer.take(copy_of(1, generation=5))
             assert not bench.observer.is_idle
             bench.observer.follow(plan_for(endpoint, generation=5))
             assert (await bench.settled()).pairs == 1
+
+    observing(tmp_path, work)
+
+
+def test_a_copy_for_a_shadow_that_is_over_is_let_go(tmp_path: Path) -> None:
+    async def work(bench: Bench) -> None:
+        bench.observer.follow(plan_for(generation=2))
+        bench.observer.take(msgspec.structs.replace(copy_of(1), shadows=("v9",), generation=1))
+        bench.observer.take(msgspec.structs.replace(copy_of(1), shadows=("v9",), generation=3))
+        bench.observer.tidy()
+        assert bench.observer.is_idle
+        assert bench.tallies.snapshot("ml/digits", 0.0).shadows == ()
 
     observing(tmp_path, work)
 

@@ -66,7 +66,7 @@ def test_a_changed_label_of_two_sure_versions_is_a_firm_disagreement_with_its_di
         (0.51, 0.9, "soft"),
         (0.71, 0.9, "soft"),
         (0.72, 0.9, "disagree"),
-        (0.505, 0.9, "disagree"),
+        (0.505, 0.9, "soft"),
     ],
 )
 def test_a_changed_label_is_soft_if_either_side_is_inside_the_boundary_band(
@@ -74,6 +74,11 @@ def test_a_changed_label_is_soft_if_either_side_is_inside_the_boundary_band(
 ) -> None:
     found = compared(v2([1], [[1 - live, live]]), v2([0], [[shadow, 1 - shadow]]))
     assert found.verdict == verdict
+
+
+def test_among_many_classes_two_versions_that_are_unsure_do_not_contradict_firmly() -> None:
+    live, shadow = [0.46, 0.45, 0.09], [0.33, 0.35, 0.32]
+    assert compared(v2([0], [live]), v2([1], [shadow])).verdict == "soft"
 
 
 def test_a_changed_label_without_confidence_is_firm() -> None:
