@@ -17,6 +17,8 @@ from controller.errors import StoreUnavailable
 
 WAIT_S_MAX: Final = 60.0
 REASON_CHARACTERS_MAX: Final = 1024
+STAGE_MAX: Final = 1000
+ROLES_MAX: Final = 16
 PENDING_MAX: Final = 64
 """Actions of one rollout that may wait for a decision at once."""
 
@@ -34,7 +36,7 @@ async def act(
     """Keep the action; 202 with its id. The same id again is the same action.
 
     Locally whoever holds the token is the operator; `x-headgate-actor` is who they say they are, and recorded as
-    `local:NAME` to show that nobody proved it.
+    `local:NAME` to show that nobody proved it. Roles are claimed likewise.
     """
     body = await read_object(request, ACTION_BYTES_MAX)
     action = Action(
@@ -44,6 +46,9 @@ async def act(
         actor=_actor(x_headgate_actor),
         reason=str(body.get("reason") or "")[:REASON_CHARACTERS_MAX],
         at=deps.now(),
+        stage=_stage(body),
+        to=_text(body, "to", _NAME) if body.get("to") else "",
+        roles=_roles(body),
     )
     if len(deps.store.pending_actions(stored.key)) >= PENDING_MAX:
         raise Problem(
@@ -111,12 +116,30 @@ def _verb(body: dict[str, Any]) -> Verb:
     return Verb(body["verb"])
 
 
+def _stage(body: dict[str, Any]) -> int:
+    """The stage that is meant, counted from 1; 0 where none is named."""
+    value = body.get("stage") or 0
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= STAGE_MAX:
+        raise Problem(
+            400, f"stage: {str(value)[:64]!r} is not a stage", about="stage", do="send its number, from 1"
+        )
+    return value
+
+
+def _roles(body: dict[str, Any]) -> tuple[str, ...]:
+    """The roles the person claims. Locally nobody can prove one; a cluster's API server vouches for them instead."""
+    value = body.get("roles", [])
+    if not isinstance(value, list) or len(value) > ROLES_MAX:
+        raise Problem(400, "roles: not a list of names", about="roles", do=f"send at most {ROLES_MAX} names")
+    return tuple(_text({"role": role}, "role", _NAME) for role in value)
+
+
 def _text(body: dict[str, Any], field: str, pattern: re.Pattern[str], default: str | None = None) -> str:
     value = body.get(field, default)
     if not isinstance(value, str) or pattern.fullmatch(value) is None:
         raise Problem(
             400,
-            f"{field}: {str(value)[:64]!r} is not {'a version' if field == 'version' else 'an id'}",
+            f"{field}: {str(value)[:64]!r} is not {'an id' if field == 'id' else 'a version'}",
             about=field,
             do=f"send a {field} of the form {pattern.pattern}",
         )

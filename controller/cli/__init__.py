@@ -25,5 +25,8 @@ def commands() -> Iterable[click.Command]:
         act.pause,
         act.resume,
         act.retry,
+        act.approve,
+        act.skip_stage,
+        act.undo,
         act.set_target,
     )

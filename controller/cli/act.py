@@ -1,4 +1,4 @@
-"""The verbs that ask for something: rollback, promote, pause, resume, retry, set-target.
+"""The verbs that ask for something: rollback, promote, pause, resume, approve, skip-stage, retry, undo, set-target.
 
 Each names the version it means, read from the status a moment before: if another is on trial by then, the
 controller refuses instead of guessing.
@@ -132,6 +132,70 @@ def retry(client: Client, key: str, version: str | None, reason: str, output: st
     _finish(key, _ask(client, key, "retry", meant, reason), output)
 
 
+@click.command()
+@click.option("--role", "roles", multiple=True, help="A role in which you approve. May be given again.")
+@version_option
+@reason_option
+@output_option("text", "json", "yaml")
+@api_options
+@rollout_options
+def approve(
+    client: Client, key: str, roles: tuple[str, ...], version: str | None, reason: str, output: str
+) -> None:
+    """Approve the present stage, if it asks for people. With enough of them the rollout goes on.
+
+    Locally whoever holds the token is believed about name and roles, and the record says so.
+
+    \b
+      headgate approve fraud --role owner --reason "looked at 50 disagreements"
+    """
+    shown = client.status(key)
+    meant = version or _on_trial(key, shown, "approve")
+    stage = (shown["status"]["stage"] or {}).get("index", 0)
+    _finish(key, _ask(client, key, "approve", meant, reason, stage=stage, roles=list(roles)), output)
+
+
+@click.command("skip-stage")
+@click.option("--stage", type=click.IntRange(1, 1000), help="Its number, from 1.  [default: the present one]")
+@version_option
+@reason_option
+@output_option("text", "json", "yaml")
+@api_options
+@rollout_options
+def skip_stage(
+    client: Client, key: str, stage: int | None, version: str | None, reason: str, output: str
+) -> None:
+    """Leave one stage out: the present one or one to come. Approvals, and the stage that moves everything, stay.
+
+    \b
+      headgate skip-stage fraud             the present stage
+      headgate skip-stage fraud --stage 3
+    """
+    shown = client.status(key)
+    meant = version or _on_trial(key, shown, "skip-stage")
+    wanted = stage or (shown["status"]["stage"] or {}).get("index", 0)
+    _finish(key, _ask(client, key, "skip-stage", meant, reason, stage=wanted), output)
+
+
+@click.command()
+@click.option("--to", default="", help="The version to go back to.  [default: the one before]")
+@reason_option
+@output_option("text", "json", "yaml")
+@api_options
+@rollout_options
+def undo(client: Client, key: str, to: str, reason: str, output: str) -> None:
+    """Make an earlier version the target again.
+
+    \b
+      headgate undo fraud             the version before
+      headgate undo fraud --to v6
+    """
+    spec = client.status(key)["spec"]
+    if spec is None:
+        raise Failure(f"the stored document of {key} is not one this release accepts", "apply it anew")
+    _finish(key, _ask(client, key, "undo", spec["target"], reason, to=to), output)
+
+
 @click.command("set-target")
 @click.argument("words", nargs=-1, required=True, metavar="[NAME] VERSION")
 @click.option("-n", "--namespace", help="Look in this namespace only.")
@@ -176,9 +240,9 @@ def _finish(key: str, answer: Json, output: str) -> None:
         print_data(answer, output)
 
 
-def _ask(client: Client, key: str, verb: str, version: str, reason: str) -> Json:
+def _ask(client: Client, key: str, verb: str, version: str, reason: str, **more: Any) -> Json:
     """The accepted action's answer; Failure when it is refused or nobody decides it."""
-    action = {"id": uuid.uuid4().hex, "verb": verb, "version": version, "reason": reason}
+    action = {"id": uuid.uuid4().hex, "verb": verb, "version": version, "reason": reason, **more}
     action_id = client.act(key, actor(), action)
     deadline = time.monotonic() + ANSWER_S
     answer = client.answer(key, action_id, ANSWER_S)

@@ -172,11 +172,17 @@ class Machine:
         shown: dict[str, Any] = self.get("/v1/rollouts/default/sum/status").json()["status"]
         return shown
 
-    def run(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        """A verb of the command against this controller."""
+    def run(self, *words: str, expect: int = 0, actor: str = "ann") -> subprocess.CompletedProcess[str]:
+        """A verb of the command against this controller, run by `actor`."""
         done = subprocess.run(
             [HEADGATE, *words],
-            env={**os.environ, "HEADGATE_STATE": str(self.state), "NO_COLOR": "1", "COLUMNS": "200"},
+            env={
+                **os.environ,
+                "HEADGATE_STATE": str(self.state),
+                "LOGNAME": actor,
+                "NO_COLOR": "1",
+                "COLUMNS": "200",
+            },
             capture_output=True,
             text=True,
             timeout=100,
