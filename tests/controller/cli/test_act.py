@@ -155,7 +155,7 @@ def test_waiting_for_a_promotion_times_out_with_2_and_the_rollout_goes_on(here: 
     assert "the rollout goes on" in result.output
 
 
-@pytest.mark.parametrize("verb", ["promote", "pause", "resume"])
+@pytest.mark.parametrize("verb", ["promote", "pause", "resume", "approve"])
 def test_without_a_version_on_trial_the_verbs_about_it_say_what_to_do(here: World, verb: str) -> None:
     here.ready()
     result = here.run(verb, "fraud")
@@ -199,6 +199,35 @@ def test_promote_full_passes_every_stage_but_the_last(here: World) -> None:
     here.on_trial()
     assert here.run("promote", "--full").exit_code == 0
     here.until(lambda shown: shown["status"]["stableVersion"] == "v2")
+
+
+def test_approve_names_the_present_stage_and_is_refused_where_nothing_waits_for_it(here: World) -> None:
+    here.ready(strategy={"stages": [{"approval": {}}, *STAGES]})
+    here.api.client.post(f"/v1/rollouts/{KEY}/target", json={"version": "v2"})
+    here.until(lambda shown: (shown["status"]["stage"] or {}).get("issued"))
+    assert here.run("approve", "--reason", "looked at it").output == "ml/fraud: approve of v2 accepted\n"
+    here.until(lambda shown: shown["status"]["stage"]["kind"] == "canary")
+    refused = here.run("approve")
+    assert refused.exit_code == 1
+    assert "v2 waits for no approval now" in refused.output
+
+
+def test_skip_stage_leaves_out_the_stage_that_is_named_or_the_present_one(here: World) -> None:
+    here.ready(strategy={"stages": STAGES})
+    here.on_trial()
+    assert here.run("skip-stage", "--stage", "2").exit_code == 0
+    assert here.run("skip-stage").exit_code == 0
+    here.until(lambda shown: shown["status"]["stage"]["index"] == 3)
+    assert here.run("skip-stage", "--stage", "9").exit_code == 1
+
+
+def test_undo_makes_an_earlier_version_the_target(here: World) -> None:
+    here.ready()
+    here.on_trial()
+    assert here.run("undo").output == "ml/fraud: undo of v2 accepted\n"
+    refused = here.run("undo", "--to", "v9")
+    assert refused.exit_code == 1
+    assert "v9 is not among the versions" in refused.output
 
 
 def test_retry_gives_the_failed_target_another_try(here: World) -> None:

@@ -333,7 +333,7 @@ def test_a_usage_error_ends_with_1_because_2_means_timed_out(tmp_path: Path) -> 
 def test_every_verb_teaches_with_an_example(here: World) -> None:
     for verb in ("up", "apply", "delete", "lint", "get", "status", "events", "history", "rollback"):
         assert f"headgate {verb}" in here.run(verb, "--help").output, verb
-    for verb in ("promote", "pause", "resume", "retry", "set-target"):
+    for verb in ("promote", "pause", "resume", "retry", "approve", "skip-stage", "undo", "set-target"):
         assert f"headgate {verb} fraud" in here.run(verb, "--help").output, verb
 
 
