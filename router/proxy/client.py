@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from headgate.wire.plan import Limits
 from router.core import counters as c
-from router.proxy.answers import error_answer
 from router.proxy.exchange import Exchange
 from router.proxy.framing import CHUNKED, HEAD_END, Chunks, Refused, Request, check_partial, parse_request
+from router.proxy.messages import error_answer
 from router.proxy.tcp import is_reset, reset_at_close
 
 if TYPE_CHECKING:

@@ -1,18 +1,17 @@
 """One request and its answer: picks a version once, finds a connection, streams both ways, and counts how it ended."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from random import getrandbits
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from headgate.histogram import bucket_of
 from headgate.wire.plan import SLOTS, Limits
 from router.core import counters as c
 from router.core.pick import hash_of, is_in_first_half, is_sampled, sample_bits
-from router.proxy.answers import error_answer
 from router.proxy.capture import Capture
+from router.proxy.counting import record, status_cell
 from router.proxy.framing import CHUNKED, Answer, Request
+from router.proxy.messages import answer_head, chunk, error_answer, interim_head, request_head
 from router.proxy.pool import Address, choose, connect, least_bad
 from router.proxy.routing import Live, Routing
 from router.proxy.upstream import Upstream
@@ -32,7 +31,6 @@ _WINDOW_BYTES: Final = 65_536
 
 _CONNECT_TRIES_MAX: Final = 3
 _STALE_TRIES_MAX: Final = 3
-_NO_ANSWER: Final = (c.NO_CONNECTION, c.BROKEN, c.TIMEOUT)
 
 
 class Exchange:
@@ -248,30 +246,17 @@ class Exchange:
         held = self._held or []
         self._upstream = upstream
         self._latest = self._worker.now
-        upstream.send(self, self._head(upstream.address) + b"".join(held))
+        head = request_head(
+            self.request,
+            self._serving.target_of(self.request.target),
+            upstream.address.authority,
+            self.client.forwarded(self.request.headers),
+            self._request_id,
+        )
+        upstream.send(self, head + b"".join(held))
         self._forget_if_large()
         if self._is_request_paused:
             self.resume_request()
-
-    def _head(self, address: Address) -> bytes:
-        request = self.request
-        if request.length == CHUNKED:
-            framing = b"Transfer-Encoding: chunked\r\n"
-        elif request.has_length:
-            framing = b"Content-Length: %d\r\n" % request.length
-        else:
-            framing = b""
-        lines = b"\r\n".join(request.kept)
-        return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b%b%bx-request-id: %b\r\n\r\n" % (
-            request.method,
-            self._serving.target_of(request.target),
-            address.authority,
-            lines,
-            b"\r\n" if lines else b"",
-            framing,
-            self.client.forwarded(request.headers),
-            self._request_id,
-        )
 
     def _fall_back(self) -> None:
         """The picked version has no usable endpoint: stable answers, and the picked version has failed."""
@@ -304,8 +289,7 @@ class Exchange:
         """A 1xx answer, passed on to clients that know of them."""
         self._latest = self._worker.now
         if self.request.is_1_1:
-            lines = b"".join(line + b"\r\n" for line in answer.kept)
-            self.client.write(b"HTTP/1.1 %d%b\r\n%b\r\n" % (answer.status, answer.reason, lines))
+            self.client.write(interim_head(answer))
 
     def on_answer(self, answer: Answer, payload: bytes, *, is_last: bool) -> None:
         """The answer's head, with what came of its body."""
@@ -379,32 +363,17 @@ class Exchange:
             self._upstream.resume_reading()
 
     def _answer_head(self, answer: Answer) -> bytes:
-        request = self.request
-        framing = b""
-        if answer.stated is not None:
-            framing = b"Content-Length: %d\r\n" % answer.stated
-        elif answer.length < 0:
-            if request.is_1_1:
-                self._chunks_answer = True
-                framing = b"Transfer-Encoding: chunked\r\n"
-            else:
-                self._keep_alive = False
-        if self.client.is_last_answer or not self._is_request_done:
+        has_length = answer.stated is not None or answer.length >= 0
+        self._chunks_answer = not has_length and self.request.is_1_1
+        if not (has_length or self._chunks_answer) or self.client.is_last_answer or not self._is_request_done:
             self._keep_alive = False
-        if not self._keep_alive:
-            connection = b"Connection: close\r\n"
-        else:
-            connection = b"" if request.is_1_1 else b"Connection: keep-alive\r\n"
-        lines = b"\r\n".join(answer.kept)
-        return b"HTTP/1.1 %d%b\r\n%b%b%b%b%bx-request-id: %b\r\n\r\n" % (
-            answer.status,
-            answer.reason,
-            lines,
-            b"\r\n" if lines else b"",
-            framing,
-            connection,
-            self._serving.answer_line,
-            self._request_id,
+        return answer_head(
+            answer,
+            is_chunked=self._chunks_answer,
+            keep_alive=self._keep_alive,
+            is_1_1=self.request.is_1_1,
+            lines=self._serving.answer_line,
+            request_id=self._request_id,
         )
 
     # -- the end -----------------------------------------------------------------------------------------------
@@ -412,7 +381,7 @@ class Exchange:
     def on_client_lost(self) -> None:
         """The client is gone; so is its request."""
         self._drop_capture(c.CLIENT_CANCELLED)
-        self._count(self._status_cell() if self._status >= 500 else c.CLIENT_CLOSED)
+        self._count(status_cell(self._status) if self._status >= 500 else c.CLIENT_CLOSED)
         self._end(is_reusable=False)
 
     def on_client_half_closed(self) -> None:
@@ -495,7 +464,7 @@ class Exchange:
         seconds = monotonic() - self.started
         if self._address is not None:
             self._address.answered()
-        self._count(self._status_cell(), seconds)
+        self._count(status_cell(self._status), seconds)
         if self._capture is not None:
             self._hand_over(seconds)
         keep_alive = self._keep_alive and self._is_request_done
@@ -578,33 +547,9 @@ class Exchange:
             self._capture.drop(reason)
             self._capture = None
 
-    def _status_cell(self) -> int:
-        return c.STATUS_2XX + max(self._status // 100, 2) - 2 if self._status < 600 else c.STATUS_5XX
-
     def _count(self, cell: int, seconds: float | None = None) -> None:
         """How it ended, once; `seconds` if it was answered."""
-        if self._is_counted:
-            return
-        self._is_counted = True
-        cells, start = self._worker.cells, self._picked.counted.start
-        if self.kind == c.OTHER:
-            cells[self._serving.counted.start + c.OTHER] += 1
-            return
-        groups: Sequence[int] = (self.kind,)
-        if self.kind == c.PICKED and self._is_first_half:
-            groups = (c.PICKED, c.HALF)
-        has_failed = cell == c.STATUS_5XX or cell in _NO_ANSWER
-        for group in groups:
-            first = start + group
-            cells[first + c.REQUESTS] += 1
-            cells[first + cell] += 1
-            if has_failed:
-                cells[first + c.FAILED] += 1
-            if seconds is not None:
-                cells[first + c.LATENCY + bucket_of(seconds)] += 1
-
-
-def chunk(payload: bytes, *, is_last: bool) -> bytes:
-    """The payload as one chunk (nothing for none), and the last chunk after it if the body ends."""
-    framed = b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""
-    return framed + b"0\r\n\r\n" if is_last else framed
+        if not self._is_counted:
+            self._is_counted = True
+            counted = (self._serving if self.kind == c.OTHER else self._picked).counted
+            record(self._worker.cells, counted.start, self.kind, self._is_first_half, cell, seconds)
