@@ -10,6 +10,7 @@ from headgate.pointer import replaced, segments
 from headgate.wire.plan import Endpoint, PlanVersion, Rewrite
 from router.core.channel import Copy
 from router.core.join import Refused
+from router.core.pick import path_matcher
 from router.core.protocols import Head, Prediction, document
 
 SHADOW_HEADER: Final = "x-headgate-shadow"
@@ -39,10 +40,10 @@ def refusal(method: bytes, target: str, counted_paths: tuple[str, ...]) -> Refus
     path = target.split("?", 1)[0]
     if not path.startswith("/") or any(ord(sign) <= 32 or ord(sign) == 127 for sign in target):
         return Refused("method_not_safe", "the request target is no plain path")
-    is_counted = any(_glob(pattern).fullmatch(path) for pattern in counted_paths)
-    if method == b"POST" and (is_counted or not counted_paths):
+    is_counted = _matcher(counted_paths)(path.encode("latin-1"))
+    if method == b"POST" and is_counted:
         return None
-    if method == b"GET" and (is_counted or path.endswith(_INFERENCE_ENDS)):
+    if method == b"GET" and ((is_counted and counted_paths) or path.endswith(_INFERENCE_ENDS)):
         return None
     return Refused("method_not_safe", f"{method.decode('latin-1')[:16]} is not replayed on this path")
 
@@ -109,6 +110,4 @@ def _line(text: str) -> bytes:
     return re.sub(r"[^\x21-\x7e]", "", text).encode()
 
 
-@lru_cache(maxsize=64)
-def _glob(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
+_matcher = lru_cache(maxsize=64)(path_matcher)

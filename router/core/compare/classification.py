@@ -48,21 +48,26 @@ def is_soft(live: Row, shadow: Row, boundary: tuple[float, float]) -> bool:
 
 def delta_p_max(a: dict[str, float], b: dict[str, float]) -> float:
     """The largest difference of one class's probability, 0 … 1; a class that one side lacks has 0 there."""
-    return max((abs(a.get(name, 0.0) - b.get(name, 0.0)) for name in a.keys() | b.keys()), default=0.0)
+    return max((abs(p - q) for p, q in _side_by_side(a, b)), default=0.0)
 
 
 def jensen_shannon(a: dict[str, float], b: dict[str, float]) -> float:
     """The Jensen–Shannon divergence in bits, 0 (same) … 1 (disjoint). Lin (1991), base 2."""
     total = 0.0
-    for name in a.keys() | b.keys():
-        p, q = a.get(name, 0.0), b.get(name, 0.0)
+    for p, q in _side_by_side(a, b):
         middle = (p + q) / 2
-        total += _relative_entropy(p, middle) + _relative_entropy(q, middle)
+        if p > 0 and middle > 0:
+            total += p * math.log2(p / middle)
+        if q > 0 and middle > 0:
+            total += q * math.log2(q / middle)
     return min(1.0, max(0.0, total / 2))
 
 
-def _relative_entropy(p: float, middle: float) -> float:
-    return p * math.log2(p / middle) if p > 0 and middle > 0 else 0.0
+def _side_by_side(a: dict[str, float], b: dict[str, float]) -> Iterable[tuple[float, float]]:
+    """Both sides' probability of each class that either knows."""
+    if a.keys() == b.keys():
+        return [(p, b[name]) for name, p in a.items()]
+    return [(a.get(name, 0.0), b.get(name, 0.0)) for name in sorted(a.keys() | b.keys())]
 
 
 def _measures(pairs: list[tuple[Row, Row]]) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ shapes, never at values, so that both sides of a pair are read the same way.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from headgate.pointer import find, segments
@@ -81,16 +82,28 @@ def probabilities(row: Any) -> dict[str, float] | None:
     One number is the probability of class 1 of two. Several within [0, 1] are divided by their sum (a sum of 1
     stays as it is); others are taken for logits: softmax.
     """
-    named = row if isinstance(row, dict) else dict(enumerate(row if isinstance(row, list) else [row]))
-    values = {str(name): number(value) for name, value in named.items()}
-    scores = {name: value for name, value in values.items() if value is not None}
-    if not scores or len(scores) != len(values) or not all(map(math.isfinite, scores.values())):
+    if isinstance(row, dict):
+        names, raw = tuple(row), list(row.values())
+    else:
+        raw = row if isinstance(row, list) else [row]
+        names = _indices(len(raw))
+    values = [value for value in map(number, raw) if value is not None]
+    if not values or len(values) != len(names) or not all(map(math.isfinite, values)):
         return None
-    if len(scores) == 1:
-        return _binary(next(iter(scores.values())))
-    if all(0 <= value <= 1 for value in scores.values()) and (total := sum(scores.values())) > 0:
-        return scores if abs(total - 1) < 1e-6 else {name: value / total for name, value in scores.items()}
-    return _softmax(scores)
+    if len(values) == 1:
+        return _binary(values[0])
+    total = sum(values)
+    if min(values) < 0 or max(values) > 1 or total <= 0:
+        return _softmax(names, values)
+    if abs(total - 1) >= 1e-6:
+        values = [value / total for value in values]
+    return dict(zip(names, values, strict=True))
+
+
+@lru_cache(maxsize=64)
+def _indices(count: int) -> tuple[str, ...]:
+    """The names of classes that have none."""
+    return tuple(map(str, range(count)))
 
 
 def _binary(value: float) -> dict[str, float]:
@@ -98,11 +111,11 @@ def _binary(value: float) -> dict[str, float]:
     return {"0": 1 - p, "1": p}
 
 
-def _softmax(scores: dict[str, float]) -> dict[str, float]:
-    top = max(scores.values())
-    weights = {name: math.exp(max(-700.0, value - top)) for name, value in scores.items()}
-    total = sum(weights.values())
-    return {name: value / total for name, value in weights.items()}
+def _softmax(names: tuple[str, ...], values: list[float]) -> dict[str, float]:
+    top = max(values)
+    weights = [math.exp(max(-700.0, value - top)) for value in values]
+    total = sum(weights)
+    return {name: weight / total for name, weight in zip(names, weights, strict=True)}
 
 
 def _scored(row: Any) -> Row:
