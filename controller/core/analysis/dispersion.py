@@ -13,6 +13,9 @@ from typing import Final, NamedTuple
 LEVELS: Final = 5
 """Blocks of 1, 2, 4, 8 and 16 ticks."""
 
+TICK_S: Final = 0.9
+"""A tick is a second; a look that comes a little early is taken for one."""
+
 ASSUMED: Final = 2.0
 """phi without any history."""
 
@@ -66,16 +69,18 @@ UNKNOWN: Final = Dispersion()
 
 
 def add_tick(dispersion: Dispersion, tick: Halves) -> Dispersion:
-    """The history with one more tick of stable. Two blocks of one level make one of the next."""
+    """The history with what stable counted since the last time, however short that was.
+
+    It is gathered to ticks of a second; two blocks of one level then make one of the next.
+    """
     levels = list(dispersion.levels)
     block = tick
     for index, level in enumerate(levels):
-        if index > 0:
-            if level.waiting is None:
-                levels[index] = level._replace(waiting=block)
-                break
-            block = level.waiting.plus(block)
-        levels[index] = _added(level, block)
+        whole = block if level.waiting is None else level.waiting.plus(block)
+        if whole.elapsed_s < TICK_S if index == 0 else level.waiting is None:
+            levels[index] = level._replace(waiting=whole)
+            break
+        levels[index], block = _added(level, whole), whole
     return Dispersion(tuple(levels))
 
 

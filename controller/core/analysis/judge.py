@@ -8,7 +8,7 @@ from typing import Final
 from controller.core.analysis import latency, reports, series, text
 from controller.core.analysis.dispersion import ASSUMED, add_tick
 from controller.core.analysis.engine import NOTHING, Rules, Tally, Tolerance, add_block, is_usable
-from controller.core.analysis.inputs import Arms, Inputs, Missing, Roles, StepContext
+from controller.core.analysis.inputs import Arms, Counts, Inputs, Missing, Roles, StepContext
 from controller.core.analysis.state import FRESH, WHOLE, AnalysisState, Boundary, CheckState, Line
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric, NoSlower, NoWorse, Verdict
 
@@ -363,6 +363,10 @@ def _notes(check: Check, state: CheckState, context: _Context) -> tuple[str, ...
     notes = []
     if worst := _worst_slice(check, state):
         notes.append(f"{worst} {text.things(check)}")
+    arms = context.inputs.counts.get(check.name, _NO_ARMS)
+    warnings = [w for arm in (arms.candidate, arms.stable) if isinstance(arm, Counts) for w in arm.warnings]
+    if warnings:
+        notes.append(f"the provider warns: {warnings[0]}")
     if state.skipped:
         ticks = "tick" if state.skipped == 1 else "ticks"
         notes.append(f"{state.skipped} {ticks} left out: {state.said}")

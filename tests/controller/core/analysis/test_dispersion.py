@@ -57,3 +57,15 @@ def test_what_is_long_past_is_forgotten():
         first, second = chance(rng, 200, 0.01), chance(rng, 200, 0.01)
         dispersion = add_tick(dispersion, Halves(400, first + second, 200, first, 1.0))
     assert dispersion.phi < 1.6
+
+
+def test_looks_that_come_faster_than_once_a_second_are_gathered_to_seconds():
+    rng = random.Random(3)
+    fast = slow = UNKNOWN
+    for _ in range(200):
+        seconds = [chance(rng, 50, 0.05) for _ in range(8)]
+        for first, second in zip(seconds[::2], seconds[1::2], strict=True):
+            fast = add_tick(fast, Halves(100, first + second, 50, first, 0.25))
+        slow = add_tick(slow, Halves(400, sum(seconds), 200, sum(seconds[::2]), 1.0))
+    assert fast.phi == pytest.approx(slow.phi)
+    assert fast.levels[0].blocks == pytest.approx(slow.levels[0].blocks)

@@ -475,6 +475,12 @@ def test_a_provider_without_data_holds_and_says_why_and_withdraws_a_pass(arms, s
     assert said in result.text
 
 
+def test_what_the_provider_warned_of_is_passed_on():
+    warned = replace(growing(300, 3), warnings=("a store is away",))
+    result = Judge((REDO,)).look(START, counts={"redo": Arms(warned, growing(300, 3))})
+    assert "(the provider warns: a store is away)" in result.text
+
+
 # --- totality ------------------------------------------------------------------------------------------------------
 
 odd = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.integers(-10, 10**18).map(float))
