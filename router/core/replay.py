@@ -86,6 +86,8 @@ def _target(copy: Copy, version: PlanVersion) -> str:
 def _body(copy: Copy, rewrite: Rewrite | None, fields: Head, bytes_max: int) -> bytes | Refused:
     if rewrite is None or not rewrite.body:
         return copy.request_body
+    if fields.text("inference-header-content-length"):
+        return Refused("undecodable", "rewrite.body: the request holds binary tensors behind its JSON")
     said = document(fields, copy.request_body, bytes_max)
     if not isinstance(said, Prediction):
         return Refused("undecodable", f"rewrite.body: the request: {said.why}")

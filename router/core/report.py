@@ -299,6 +299,7 @@ def _not_measured(counters: ShadowCounters | None, gathered: Gathered) -> tuple[
     ]
     if not counters.self_pairs:
         said.append("The noise floor: the live version was not compared with itself.")
+    said.append("Warm-up apart: latency is that of all compared pairs, a version's first ones too.")
     other = counters.slices.get("class=other")
     if other is not None:
         said.append(

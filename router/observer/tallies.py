@@ -21,6 +21,7 @@ class Tallies:
         self._log = log
         self._by_pairing: OrderedDict[Pairing, Tally] = OrderedDict()
         self._has_failed = False
+        self._saved: tuple[ShadowCounters, ...] | None = None
         for one in self._before():
             pairing = Pairing(one.shadow, one.shadow_identity, one.live, one.live_identity)
             self._by_pairing[pairing] = Tally(pairing, one)
@@ -41,21 +42,25 @@ class Tallies:
         return Snapshot(self._boot, at, rollout, counted)
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write the snapshot by rename. On a full disk the file goes instead.
+        """Write the snapshot by rename, if anything was counted since the last. On a full disk the file goes instead.
 
         A file of before would make a restarted observer report less than was reported already, but not nothing:
         readers would take that for a reset and count it twice. Without a file it begins at nothing, and they are
         right.
         """
+        if snapshot.shadows == self._saved:
+            return
         try:
             replace_file(self._path, msgspec.json.encode(snapshot))
         except OSError as error:
+            self._saved = None
             self._path.unlink(missing_ok=True)
             if not self._has_failed:
                 self._log.error("counters are not kept on disk", path=self._path, why=error.strerror or "")
             self._has_failed = True
         else:
             self._has_failed = False
+            self._saved = snapshot.shadows
 
     def _before(self) -> tuple[ShadowCounters, ...]:
         try:

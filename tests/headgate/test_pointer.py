@@ -45,6 +45,10 @@ def test_replacing_changes_a_copy_and_nothing_else() -> None:
     assert before["inputs"][1]["name"] == "y"
 
 
+def test_replacing_the_whole_is_the_new_value() -> None:
+    assert replaced({"a": 1}, segments(""), [2]) == [2]
+
+
 def test_replacing_may_add_the_last_field_but_no_field_before_it() -> None:
     assert replaced({}, segments("/model"), "m") == {"model": "m"}
     with pytest.raises(KeyError):

@@ -1,5 +1,6 @@
 """The request that a shadow gets."""
 
+import gzip
 import json
 from typing import Any
 
@@ -95,6 +96,25 @@ def test_body_fields_are_rewritten_and_the_length_follows() -> None:
     _, headers, body = sent(copy(), Rewrite(body={"/model": "fraud-8", "/extra": [1]}))
     assert json.loads(body) == {"model": "fraud-8", "inputs": [1], "extra": [1]}
     assert headers["content-length"] == str(len(body))
+
+
+def test_a_compressed_body_is_rewritten_and_sent_as_it_then_is() -> None:
+    compressed = copy(
+        request_body=gzip.compress(b'{"model": "a"}'), request_head=HEAD + b"\r\nContent-Encoding: gzip"
+    )
+    assert sent(compressed)[1]["content-encoding"] == "gzip"
+    _, headers, body = sent(compressed, Rewrite(body={"/model": "b"}))
+    assert json.loads(body) == {"model": "b"}
+    assert "content-encoding" not in headers
+
+
+def test_binary_tensors_are_sent_as_they_are_but_not_rewritten() -> None:
+    binary = copy(request_body=b'{"inputs": []}\x00\x01', request_head=b"Inference-Header-Content-Length: 14")
+    assert sent(binary)[2] == binary.request_body
+    version = PlanVersion("v2", "i2", "candidate", (ENDPOINT,), rewrite=Rewrite(body={"/model": "b"}))
+    refused = request_for(binary, version, ENDPOINT, 1 << 20)
+    assert isinstance(refused, Refused)
+    assert "binary tensors" in refused.why
 
 
 @pytest.mark.parametrize("body", [b"not json", b"[1]", b'{"a": 1}', b""])

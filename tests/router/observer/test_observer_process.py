@@ -226,6 +226,13 @@ def test_without_an_agent_it_starts_from_the_plan_file_and_reports_when_one_come
             await until(lambda: world.agent.has_counted(pairs=1), DEADLINE_S)
             assert observer.returncode is None
 
+            before = (world.run / RUN_FILES.shadows).stat().st_mtime_ns
+            said = len(world.agent.reports)
+            await until(lambda: len(world.agent.reports) >= said + 3, DEADLINE_S)
+            assert (
+                world.run / RUN_FILES.shadows
+            ).stat().st_mtime_ns == before  # nothing new, nothing written
+
     in_world(tmp_path, work)
 
 
