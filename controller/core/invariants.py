@@ -5,7 +5,7 @@ The numbers are those of `docs/reliability.md`; the rest of them need the world 
 
 from controller.core import slots, steps
 from controller.core.spec import Spec
-from controller.core.status import Candidate, Decision, Observed, Reason, Status
+from controller.core.status import Candidate, Decision, Observed, Reason, Status, VersionRef
 
 
 def violations(spec: Spec, before: Status, decision: Decision, observed: Observed) -> tuple[str, ...]:
@@ -56,26 +56,41 @@ def _failed_only_falls(before: Status, after: Status) -> tuple[str, ...]:
 
 
 def _raised_only_when_ready(before: Status, after: Status, observed: Observed) -> tuple[str, ...]:
-    candidate = after.candidate
-    if candidate is None or _share(after, candidate.identity) <= _share(before, candidate.identity):
-        return ()
-    seen = observed.versions.get(candidate.identity)
-    return (
-        ()
-        if seen is not None and seen.endpoints
-        else (f"I4: {candidate.name} was raised without a ready endpoint",)
+    return tuple(
+        f"I4: {ref.name} was raised without a ready endpoint"
+        for ref in (_raised(before, after), _brought_back(before, after))
+        if ref is not None and not ((seen := observed.versions.get(ref.identity)) and seen.endpoints)
     )
 
 
 def _raises_are_recorded(before: Status, decision: Decision) -> tuple[str, ...]:
-    told = sum(record.reason is Reason.WEIGHT_RAISED for record in decision.records)
-    raised = _raised(before, decision.status.candidate, decision.status)
-    return () if told == raised else (f"I5: {raised} increase with {told} records of one",)
+    """One record of each raise, and one of the rollback that brought an earlier version back."""
+    raised, back = _raised(before, decision.status), _brought_back(before, decision.status)
+    told = [record.version for record in decision.records if record.reason is Reason.WEIGHT_RAISED]
+    left = [record.version for record in decision.records if record.reason is Reason.ROLLING_BACK]
+    found = []
+    if told != ([raised.name] if raised else []):
+        found.append(
+            f"I5: increases of {told} are recorded, raised is {raised.name if raised else 'nothing'}"
+        )
+    if back is not None and before.stable is not None and left.count(before.stable.name) != 1:
+        found.append(f"I5: {back.name} came back with {left.count(before.stable.name)} records of one")
+    return tuple(found)
 
 
-def _raised(before: Status, candidate: Candidate | None, after: Status) -> int:
-    return int(
-        candidate is not None and _share(after, candidate.identity) > _share(before, candidate.identity)
+def _raised(before: Status, after: Status) -> Candidate | None:
+    """The candidate, if this decision gave it more."""
+    candidate = after.candidate
+    rose = candidate is not None and _share(after, candidate.identity) > _share(before, candidate.identity)
+    return candidate if rose else None
+
+
+def _brought_back(before: Status, after: Status) -> VersionRef | None:
+    """The stable version, if another was stable before and this one's share rose: after a promotion rolled back."""
+    if not before.is_stable_proven or after.stable is None or before.stable == after.stable:
+        return None
+    return (
+        after.stable if _share(after, after.stable.identity) > _share(before, after.stable.identity) else None
     )
 
 

@@ -15,7 +15,6 @@ from controller.telemetry import Metrics
 from headgate.log import Log
 
 BACKOFF_FIRST_S: Final = 0.5
-BACKOFF_MAX_S: Final = 60.0
 RESYNC_S: Final = 30.0
 """A rollout at rest is looked at this often, whatever happens."""
 
@@ -74,11 +73,11 @@ class Loop:
                 self._queue.add_after(key, RESYNC_S)
             case Again(at):
                 self._queue.add_after(key, max(at - self._now(), 0.01))
-            case Retry(why):
+            case Retry(why, within_s):
                 failures = self._failures[key] = self._failures.get(key, 0) + 1
                 if failures == 1:
                     self._log.warning("reconcile is retried", rollout=key, why=why)
-                self._queue.add_after(key, min(BACKOFF_FIRST_S * 2 ** (failures - 1), BACKOFF_MAX_S))
+                self._queue.add_after(key, min(BACKOFF_FIRST_S * 2 ** min(failures - 1, 10), within_s))
             case Gone():
                 self._queue.forget(key)
                 self._reconciled.discard(key)

@@ -7,7 +7,7 @@ the same, and carried in memory until it can.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from controller.core.analysis.inputs import Arms, Inputs, Roles, StepContext
 from controller.core.analysis.judge import judge
@@ -25,6 +25,9 @@ from controller.reconcile.gather import Gatherer, Wanted
 from controller.telemetry import Metrics
 from headgate.log import Log
 
+STORE_BACKOFF_S: Final = 2.0
+"""A store that cannot be written is tried again this soon: meanwhile only decreases are in force."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -40,9 +43,10 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The operating world failed: again after a back-off."""
+    """The operating world failed: again after a back-off of at most `within_s`."""
 
     why: str
+    within_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,9 @@ Outcome = Done | Again | Retry | Gone
 
 @dataclass(slots=True)
 class Ahead:
-    """What was decided and applied, but could not be recorded yet."""
+    """What was decided and applied, but could not be recorded yet: the next record that succeeds carries it."""
 
-    status: Status
+    decision: Decision
     analysis: bytes
 
 
@@ -106,12 +110,12 @@ class Reconciler:
             return await self._reconcile(stored, compiled)
         except StoreUnavailable as error:
             self._metrics.store_failed()
-            return Retry(str(error))
+            return Retry(str(error), within_s=STORE_BACKOFF_S)
 
     async def _reconcile(self, stored: Stored, compiled: Compiled) -> Outcome:
         key, now = stored.key, self._now()
         ahead = self._ahead.get(key)
-        before = ahead.status if ahead else stored.status
+        before = ahead.decision.status if ahead else stored.status
         spec = _leaving(compiled.spec, before) if stored.deleting else compiled.spec
         if self._routers.epoch_seen() > self._epoch:
             self._epoch = self._store.acquire_epoch(self._routers.epoch_seen())
@@ -133,6 +137,7 @@ class Reconciler:
             )
             return Retry(f"invariant violated: {broken[0]}")
         if _is_news(before, decision, results, stored):
+            decision = _carrying(ahead, decision)
             self._record(stored, before, decision, analysis, results)
             self._tell(key, before, decision, observed.actions)
         if decision.plan is not None:
@@ -208,7 +213,7 @@ class Reconciler:
             self._store.record(key, Recorded(decision, analysis, results, document))
         except StoreUnavailable:
             if decision.plan is not None and _only_decreases(before, decision.status):
-                self._ahead[key] = Ahead(decision.status, analysis)
+                self._ahead[key] = Ahead(decision, analysis)
                 self._routers.publish(decision.plan)
             raise
         self._ahead.pop(key, None)
@@ -266,6 +271,18 @@ def _only_decreases(before: Status, after: Status) -> bool:
         return False
     name = before.candidate.name
     return after.candidate is None and weight_of(after.slots, name) < weight_of(before.slots, name)
+
+
+def _carrying(ahead: Ahead | None, decision: Decision) -> Decision:
+    """The decision with what an earlier one said and could not write: its records, events and answers."""
+    if ahead is None:
+        return decision
+    return replace(
+        decision,
+        records=(*ahead.decision.records, *decision.records),
+        events=(*ahead.decision.events, *decision.events),
+        actions=(*ahead.decision.actions, *decision.actions),
+    )
 
 
 def _retargeted(document: Mapping[str, Any], target: str) -> dict[str, Any]:

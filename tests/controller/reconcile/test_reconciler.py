@@ -11,7 +11,7 @@ from controller.adapters.routers import RouterRegistry
 from controller.core.analysis.inputs import Missing
 from controller.core.checks import AtMost, Check, Lack, Metric, PrometheusQuery
 from controller.core.spec import CanaryStage, Capacity, FullStage, Spec, VersionSpec
-from controller.core.status import Action, Decision, Phase, Verb, VersionObserved
+from controller.core.status import Action, Decision, Phase, Reason, Verb, VersionObserved
 from controller.errors import StoreUnavailable
 from controller.ports import Compiled, Recorded, Stored
 from controller.reconcile.gather import Gatherer
@@ -223,6 +223,10 @@ def test_a_decrease_is_in_force_though_its_record_cannot_be_written_and_an_incre
     scene = asyncio.run(story())
     assert scene.stored().status.phase is Phase.ROLLED_BACK
     assert scene.weight("v2") == 0
+    assert scene.store.action_result("a1") == (True, "rollback of v2 accepted")
+    assert not scene.store.pending_actions(KEY)
+    assert Reason.ROLLING_BACK in [record.reason for record in scene.store.records(KEY, 10)]
+    assert Reason.ROLLING_BACK in [event.reason for event in scene.store.events(KEY, 10)]
 
 
 def test_a_restarted_controller_goes_on_where_the_last_one_was() -> None:
