@@ -176,7 +176,9 @@ class Headgate:
                 found: dict[str, str] = json.loads(file.read_text())
                 return found
             time.sleep(0.05)
-        raise Unexpected(f"headgate up did not start, see {self.state.parent / 'headgate-up.log'}")
+        log = self.state.parent / "headgate-up.log"
+        last = (log.read_text(errors="replace").splitlines() or ["it said nothing"])[-1]
+        raise Unexpected(f"headgate up did not start; the end of {log}: {last}")
 
     def _read(self, watch: subprocess.Popen[str]) -> None:
         for line in watch.stdout or ():
