@@ -32,9 +32,11 @@ def directory(tmp_path: Path) -> Iterator[RunDirectory]:
 @contextlib.contextmanager
 def two_workers(run: Path) -> Iterator[list[SmallWorker]]:
     workers = [SmallWorker(run, index, is_deaf=True) for index in range(2)]
-    yield workers
-    for worker in workers:
-        worker.close()
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
 
 
 def test_it_is_ready_when_every_worker_serves_and_not_before(directory: RunDirectory) -> None:

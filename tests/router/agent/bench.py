@@ -91,6 +91,9 @@ class SmallController:
         with contextlib.suppress(OSError):
             self._socket.close()
 
+    def _serve(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
     def acknowledged(self, plan: RoutePlan) -> bool:
         return any(poll["applied"] == str(plan.triple) for poll in self.polls)
 
@@ -143,7 +146,7 @@ class SmallWorker:
         self.block.begin(os.getpid(), int(time.time() * 1000))
         self.block.cells[STATE] = SERVING
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._talk_forever)
+        self._thread = threading.Thread(target=self._talk_forever, daemon=True)
         self._thread.start()
 
     def become(self, state: int) -> None:

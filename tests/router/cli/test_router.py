@@ -31,7 +31,7 @@ class Client:
         self.failed: list[str] = []
         self._address = address
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
+        self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
     def _ask(self) -> None:
