@@ -16,6 +16,7 @@ from router.core.channel import RUN_FILES, Assignment
 from router.core.counters import ABSENT, STOPPED, WorkerState, read_dropped, read_version, read_workers
 from router.core.guard import read_trips
 from router.core.sketch import Snapshot
+from router.files import read_pin
 
 _SNAPSHOT: Final = msgspec.json.Decoder(Snapshot)
 
@@ -66,11 +67,8 @@ class Shared:
         return tuple(self._with_dropped(one, assignment.columns) for one in found.values())
 
     def pinned(self) -> str | None:
-        """The version that a person pinned on this router; None if there is none."""
-        try:
-            return (self.path / RUN_FILES.pin).read_text().strip() or None
-        except (FileNotFoundError, UnicodeDecodeError):
-            return None
+        """The version that a person pinned on this router; None if there is none, or the file cannot be read."""
+        return read_pin(self.path, None)
 
     def trips(self) -> tuple[GuardTrip, ...]:
         """Every guard trip on record, also of versions that no plan names any more."""

@@ -19,6 +19,7 @@ from headgate.wire.telemetry import IN_FLIGHT_AGES_S
 from router.core import counters as c
 from router.core.channel import RUN_FILES, Assignment, Hello, Report
 from router.core.serving import refusal
+from router.files import read_pin
 from router.proxy.agent_link import follow_agent, stored_assignment
 from router.proxy.capture import CopySink
 from router.proxy.client import Client
@@ -196,8 +197,8 @@ class Worker:
         self._watch_trips()
         if self._ticks % _QUARTER == 0:
             self._publish(now)
-            self._read_pin()
             self._judge(now)
+            self._follow_pin()
         if self._ticks % _SECOND == 0:
             for client in list(self.clients):
                 client.sweep(now, self.limits)
@@ -219,11 +220,8 @@ class Worker:
             for index, count in enumerate(ages[counted.start]):
                 cells[counted.start + c.IN_FLIGHT_AGES + index] = count
 
-    def _read_pin(self) -> None:
-        try:
-            pin = (self._run / RUN_FILES.pin).read_text().strip() or None
-        except (FileNotFoundError, UnicodeDecodeError):
-            pin = None
+    def _follow_pin(self) -> None:
+        pin = read_pin(self._run, self._pin)
         if pin != self._pin:
             self._pin = pin
             self._reroute()

@@ -80,12 +80,11 @@ def _why(address: Address, error: OSError) -> str:
 
 
 def _holders(port: int) -> Iterator[str]:
-    """Processes that listen on the port, as far as this user may see: `pid 4711 (python -m router …)`."""
+    """Processes that listen on the port, as far as this user may see: `pid 4711 (python)`. Arguments may hold secrets."""
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     for process in sorted(Path("/proc").glob("[0-9]*")):
         if wanted & _open_files(process):
-            command = _read(process / "cmdline").replace("\0", " ").strip()
-            yield f"pid {process.name} ({command[:120]})"
+            yield f"pid {process.name} ({_read(process / 'comm').strip()})"
 
 
 def _listening_inodes(port: int) -> Iterator[str]:
