@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from headgate.cli import root
 from headgate.wire.codec import encode
 from headgate.wire.record import ComparisonRecord, Side
 from headgate.wire.telemetry import ShadowCounters, SliceCounters
@@ -285,6 +286,6 @@ def test_the_help_teaches() -> None:
 
 
 def test_the_front_door_has_the_verb() -> None:
-    from headgate.cli import root
-
-    assert root().commands["report"].name == "report"
+    result = CliRunner().invoke(root(), ["report", "--help"])
+    assert result.exit_code == 0
+    assert "what a shadow said differently" in result.output
