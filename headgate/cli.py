@@ -1,12 +1,12 @@
 """The front door of the command: finds its verbs through the entry-point group `headgate.commands`.
 
-Each side registers a function that returns its click commands, so this module imports neither of them. Entry
-points are read once, at start; a side that is not installed simply has no verbs.
+Each entry is one verb, named as it is typed; one named `router forget` is the verb `forget` of the group `router`.
+A verb's module is imported when that verb is asked for and not before: a rollback must not wait until everything that
+the other verbs need is loaded. So this module imports neither side, and a side that is not installed has no verbs.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 import click
@@ -26,26 +26,33 @@ Exit codes: 0 done, 1 refused or failed, 2 timed out.
 """
 
 
-def root() -> click.Group:
-    """The whole command with the verbs of every installed side, in alphabetical order."""
-    group = click.Group(name="headgate", help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
-    commands = list(_registered())
-    for command in commands:
-        if " " not in str(command.name):
-            group.add_command(command)
-    for command in commands:
-        parent, _, verb = str(command.name).partition(" ")
-        under = group.commands.get(parent)
-        if verb and isinstance(under, click.Group):
-            under.add_command(command, verb)
-    return group
+class Verbs(click.Group):
+    """The verbs of every installed side, in alphabetical order, each loaded when it is asked for."""
+
+    def __init__(self, found: dict[str, EntryPoint]) -> None:
+        super().__init__(name="headgate", help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+        self._found = found
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the verbs; loads none."""
+        return sorted(name for name in self._found if " " not in name)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb of that name with the verbs below it; None if there is none."""
+        if " " in cmd_name or cmd_name not in self._found:
+            return None
+        command: click.Command = self._found[cmd_name].load()
+        if isinstance(command, click.Group):
+            for name, entry in self._found.items():
+                group, _, verb = name.partition(" ")
+                if verb and group == cmd_name:
+                    command.add_command(entry.load(), verb)
+        return command
 
 
-def _registered() -> Iterator[click.Command]:
-    """Every side's commands. One named `router forget` is the verb `forget` of the other side's group `router`."""
-    for entry in sorted(entry_points(group=GROUP), key=lambda found: found.name):
-        commands: Callable[[], Iterable[click.Command]] = entry.load()
-        yield from commands()
+def root() -> Verbs:
+    """The whole command. Entry points are read now, once."""
+    return Verbs({entry.name: entry for entry in entry_points(group=GROUP)})
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ import click
 
 from controller.cli.client import Client
 from controller.cli.failures import FAILED, INTERRUPTED, TIMED_OUT, Failure, end
+from controller.cli.lines import Reporter, silent, summary_line
 from controller.cli.options import actor, api_options, find, output_option, rollout_options, timeout_option
 from controller.cli.output import print_data
-from controller.cli.read import Reporter, silent, summary_line
 from controller.cli.waiting import Hopeless, Reached, Verdict, is_current, is_failed, promoted, wait_for
 
 ANSWER_S: Final = 30.0

@@ -1,14 +1,17 @@
-"""Finds the controller's API and calls it; every way this fails becomes a `Failure` that says what to do."""
+"""Finds the controller's API and calls it; every way this fails becomes a `Failure` that says what to do.
 
+On the standard library's client, a connection for each call: a rollback is over before httpx would be imported.
+"""
+
+import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
+from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
-from urllib.parse import quote
-
-import httpx
+from typing import Any, Final
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from controller.cli.failures import Away, Failure, refusal
 
@@ -27,20 +30,25 @@ class Where:
     token_file: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    headers: Message
+    body: bytes
+
+    @property
+    def is_good(self) -> bool:
+        return 200 <= self.status < 300 or self.status == HTTPStatus.NOT_MODIFIED
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
 class Client:
-    """The API as its methods. Looks for the API again whenever it went away: a restarted controller may have moved."""
+    """The API as its methods. Looks for the API at each call: a restarted controller may have moved."""
 
     def __init__(self, where: Where) -> None:
         self._where = where
-        self._http: httpx.Client | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._forget()
 
     def rollouts(self) -> list[Json]:
         """Every rollout, in one line's worth of fields."""
@@ -61,7 +69,7 @@ class Client:
             headers={"if-none-match": tag},
             timeout=CALL_TIMEOUT_S + wait_s,
         )
-        shown = None if answer.status_code == httpx.codes.NOT_MODIFIED else answer.json()
+        shown = None if answer.status == HTTPStatus.NOT_MODIFIED else answer.json()
         return shown, answer.headers["etag"]
 
     def listing(self, key: str, what: str, limit: int) -> list[Json]:
@@ -107,44 +115,75 @@ class Client:
         answer: Json = self._send(method, path, **more).json()
         return answer
 
-    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Mapping[str, Any] | None = None,
+        timeout: float = CALL_TIMEOUT_S,
+    ) -> _Answer:
         """The answer, if it is a good one; Away when there is none, Failure when it is a refusal."""
-        http = self._connected()
+        url, token_file = _endpoint(self._where)
+        base = _split(url)
+        asked = quote(f"{base.path.rstrip('/')}{path}", safe="/%") + (
+            f"?{urlencode(params)}" if params else ""
+        )
+        sent = {"authorization": f"Bearer {_token(token_file)}", **(headers or {})}
         try:
-            answer = http.request(method, path, **more)
-        except httpx.HTTPError as error:
-            self._forget()
+            answer = _exchange(base, timeout, method, asked, sent, json)
+        except (OSError, http.client.HTTPException) as error:
             raise Away(
-                f"the controller at {http.base_url} does not answer: {str(error) or type(error).__name__}",
+                f"the controller at {url} does not answer: {str(error) or type(error).__name__}",
                 "is `headgate up` still running? Its last lines say why not",
             ) from error
-        if answer.is_success or answer.status_code == httpx.codes.NOT_MODIFIED:
+        if answer.is_good:
             return answer
-        raise _refused(answer)
-
-    def _connected(self) -> httpx.Client:
-        if self._http is None:
-            url, token_file = _endpoint(self._where)
-            self._http = httpx.Client(
-                base_url=url,
-                headers={"authorization": f"Bearer {_token(token_file)}"},
-                timeout=CALL_TIMEOUT_S,
-                trust_env=False,  # a proxy must not see the token
-            )
-        return self._http
-
-    def _forget(self) -> None:
-        if self._http is not None:
-            self._http.close()
-            self._http = None
+        raise _refused(f"{url}{asked}", answer)
 
 
-def _refused(answer: httpx.Response) -> Failure:
+def _split(url: str) -> SplitResult:
+    """The address taken apart; Failure when it is none."""
+    try:
+        found = urlsplit(url)
+        is_one = found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise Failure(f"{url!r} is no address of an API", "write it like http://127.0.0.1:7000")
+    return found
+
+
+def _exchange(
+    base: SplitResult,
+    timeout_s: float,
+    method: str,
+    asked: str,
+    headers: Mapping[str, str],
+    data: Mapping[str, Any] | None,
+) -> _Answer:
+    """One request and its answer; no proxy sees the token, and no redirect is followed."""
+    kind = http.client.HTTPSConnection if base.scheme == "https" else http.client.HTTPConnection
+    connection = kind(base.hostname or "", base.port, timeout=timeout_s)
+    body, more = None, {}
+    if data is not None:
+        body, more = json.dumps(data).encode(), {"content-type": "application/json"}
+    try:
+        connection.request(method, asked, body, {**headers, **more})
+        answer = connection.getresponse()
+        return _Answer(answer.status, answer.headers, answer.read())
+    finally:
+        connection.close()
+
+
+def _refused(url: str, answer: _Answer) -> Failure:
     try:
         return refusal(answer.json()["error"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return Failure(
-            f"{answer.request.url} answered {answer.status_code}, and not as a controller does",
+            f"{url} answered {answer.status}, and not as a controller does",
             "check --api, or the state folder",
         )
 

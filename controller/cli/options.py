@@ -2,24 +2,25 @@
 
 import functools
 import getpass
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import click
-from pydantic_core import PydanticCustomError
 
 from controller.cli.client import Client, Where
 from controller.cli.failures import Failure
-from controller.crd.quantities import Duration
+from controller.units import DURATION, DURATION_EXAMPLE, seconds
 
 STATE_DEFAULT: Final = Path(".headgate")
+WAIT_S_MAX: Final = 7 * 86_400
 
 Command = Callable[..., Any]
 
 
 class DurationType(click.ParamType[float]):
-    """A duration with its unit; the value is seconds."""
+    """A duration with its unit, at most 7 days; the value is seconds."""
 
     name = "duration"
 
@@ -27,10 +28,12 @@ class DurationType(click.ParamType[float]):
         """Seconds; click's usage error if it is no duration."""
         if isinstance(value, float):
             return value
-        try:
-            return float(Duration("0s", "7d").read(value))
-        except PydanticCustomError as error:
-            self.fail(error.message(), param, ctx)
+        if not re.fullmatch(DURATION, value):
+            self.fail(f"{value!r} is not a duration: write {DURATION_EXAMPLE}", param, ctx)
+        waited_s = float(seconds(value))
+        if waited_s > WAIT_S_MAX:
+            self.fail(f"{value} is out of bounds: from 0s to 7d", param, ctx)
+        return waited_s
 
 
 def state_option(command: Command) -> Command:
@@ -47,7 +50,7 @@ def state_option(command: Command) -> Command:
 
 
 def api_options(command: Command) -> Command:
-    """Where the controller is; the command gets an open `client`."""
+    """Where the controller is; the command gets a `client`."""
 
     @state_option
     @click.option("--api", metavar="URL", help="The API's address, instead of what the state folder says.")
@@ -58,8 +61,7 @@ def api_options(command: Command) -> Command:
     )
     @functools.wraps(command)
     def with_client(state: Path, api: str | None, token_file: Path | None, **more: Any) -> Any:
-        with Client(Where(state, api, token_file)) as client:
-            return command(client=client, **more)
+        return command(client=Client(Where(state, api, token_file)), **more)
 
     return with_client
 

@@ -1,4 +1,4 @@
-"""Printing: JSON and YAML for programs, and a console that is as wide as it must be when nobody looks at it."""
+"""Printing: JSON and YAML for programs, instants and weights for people."""
 
 import json
 from datetime import datetime
@@ -6,31 +6,9 @@ from functools import cache
 from typing import Any, Final
 
 import click
-import yaml
-from rich.console import Console, RenderableType
 
 WIDE: Final = 4096
-"""Columns of a console that is no terminal: nothing is folded or cut for a program."""
-
-
-def console() -> Console:
-    """Standard output for tables."""
-    made = Console(highlight=False, emoji=False, markup=False)
-    if made.is_terminal:
-        return made
-    return Console(highlight=False, emoji=False, markup=False, width=WIDE, color_system=None)
-
-
-def show(what: RenderableType) -> None:
-    """Print a table or page; without a terminal, plain lines without trailing spaces."""
-    screen = console()
-    if screen.is_terminal:
-        screen.print(what)
-        return
-    with screen.capture() as captured:
-        screen.print(what)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+"""Columns where nobody looks: nothing is folded or cut for a program."""
 
 
 def print_data(data: Any, output: str, *, compact: bool = False) -> None:
@@ -38,6 +16,8 @@ def print_data(data: Any, output: str, *, compact: bool = False) -> None:
     if output == "json":
         click.echo(json.dumps(data, ensure_ascii=False, indent=None if compact else 2))
         return
+    import yaml  # here, because few want YAML, and a rollback must not wait for it
+
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=WIDE)
     click.echo(("---\n" if compact else "") + text, nl=False)
 

@@ -1,9 +1,7 @@
-"""The verbs that read: get, status, events, history, version."""
+"""The verbs that read: get, status, events, history."""
 
-import platform
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version as installed
 from typing import Any, Final
 
 import click
@@ -13,6 +11,7 @@ from rich.live import Live
 from controller.cli import tables
 from controller.cli.client import Client
 from controller.cli.failures import DONE, FAILED, TIMED_OUT, Away, end
+from controller.cli.lines import Reporter, gist, silent, summary_line
 from controller.cli.options import (
     api_options,
     find,
@@ -21,9 +20,9 @@ from controller.cli.options import (
     rollout_options,
     timeout_option,
 )
-from controller.cli.output import console, print_data, show
+from controller.cli.output import print_data
+from controller.cli.screen import console, show
 from controller.cli.waiting import GOALS, Goal, Hopeless, Reached, changes, healthy, wait_for
-from headgate.wire import READS, VERSION
 
 LIST_AGAIN_S: Final = 0.5
 FOREVER: Final = float("inf")
@@ -122,22 +121,6 @@ def history(client: Client, key: str, limit: int, output: str) -> None:
     _print_list(client.listing(key, "decisions", limit), tables.decisions, output)
 
 
-@click.command()
-@output_option("text", "json", "yaml")
-def version(output: str) -> None:
-    """Show the version of Headgate and of the wire it speaks."""
-    shown = {
-        "headgate": installed("headgate"),
-        "wire": VERSION,
-        "reads": list(READS),
-        "python": platform.python_version(),
-    }
-    if output == "text":
-        click.echo(f"headgate {shown['headgate']}, wire {shown['wire']}, Python {shown['python']}")
-    else:
-        print_data(shown, output)
-
-
 def _lists(client: Client, namespace: str | None, *, is_watch: bool) -> Iterator[list[Json]]:
     """The list of rollouts now, and again and again when watching."""
     is_known = is_away = False
@@ -198,9 +181,9 @@ def show_lines(source: Iterator[list[Json]], *, is_wide: bool) -> None:
     for items in source:
         for item in items:
             key, cells = f"{item['namespace']}/{item['name']}", tables.row(item, is_wide=is_wide)
-            gist = (*cells[:-1], tables.gist(cells[-1]))
-            if last.get(key) != gist:
-                last[key] = gist
+            told = (*cells[:-1], gist(cells[-1]))
+            if last.get(key) != told:
+                last[key] = told
                 click.echo(_line(cells, widths))
 
 
@@ -250,28 +233,6 @@ def _show_messages(source: Iterator[Json]) -> None:
     report = Reporter()
     for shown in source:
         report(shown)
-
-
-class Reporter:
-    """Prints the line of a rollout when it changed; not for a countdown, nor for more of the same evidence."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def __call__(self, shown: Json) -> None:
-        line = summary_line(shown)
-        if tables.gist(line) != self._last:
-            self._last = tables.gist(line)
-            click.echo(line)
-
-
-def silent(_: Json) -> None:
-    """Reports nothing: for programs, which get data at the end."""
-
-
-def summary_line(shown: Json) -> str:
-    """Phase and message, in one line."""
-    return f"{shown['namespace']}/{shown['name']}  {shown['status']['phase']}  {shown['status']['message']}"
 
 
 def _wait(client: Client, key: str, goal: Goal, timeout_s: float, output: str) -> None:

@@ -1,6 +1,5 @@
 """Rollouts as tables and pages for people."""
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -9,6 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from controller.cli.lines import brief
 from controller.cli.output import clock, stamp, weight
 
 Json = dict[str, Any]
@@ -64,16 +64,6 @@ def row(item: Json, *, is_wide: bool = False) -> tuple[str, ...]:
     samples = "-" if status["samples"] is None else str(status["samples"])
     more = (samples, clock(status["nextActionAt"])) if is_wide else ()
     return (*first, *more, brief(status["waitingFor"] or "-"))
-
-
-def brief(sentence: str) -> str:
-    """The sentence without its evidence, which comes after a semicolon."""
-    return sentence.partition(";")[0]
-
-
-def gist(sentence: str) -> str:
-    """What stays the same while nothing but the time goes on: to tell a change from a countdown."""
-    return re.sub(r"\b[0-9]+ s more\b", "some s more", brief(sentence))
 
 
 def plain(*columns: str) -> Table:

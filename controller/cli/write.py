@@ -1,27 +1,17 @@
-"""The verbs about what there is: apply, delete, lint for rollouts, forget for routers."""
+"""The verbs that read files of rollouts: apply, lint."""
 
-import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from controller.cli import files
 from controller.cli.client import Client
-from controller.cli.failures import FAILED, TIMED_OUT, end
-from controller.cli.options import (
-    api_options,
-    find,
-    namespace_option,
-    output_option,
-    rollout_options,
-    timeout_option,
-)
+from controller.cli.failures import FAILED, end
+from controller.cli.options import api_options, output_option
 from controller.cli.output import print_data
 from controller.core.steps import compile_stages
 from controller.crd import Parsed, Refused, to_core
-
-DELETED_AGAIN_S: Final = 0.2
 
 Json = dict[str, Any]
 
@@ -54,51 +44,6 @@ def apply(client: Client, paths: tuple[Path, ...], output: str) -> None:
         return
     for answer in answers:
         click.echo(f"{answer['rollout']} {answer['outcome']}")
-
-
-@click.command()
-@click.option("--wait", is_flag=True, help="Wait until it is gone.")
-@timeout_option("5m", "with --wait")
-@api_options
-@rollout_options
-def delete(client: Client, key: str, wait: bool, timeout_s: float) -> None:
-    """Delete a rollout: all its traffic goes to stable first, then what it started is stopped.
-
-    Routers keep the last plan they have.
-
-    \b
-      headgate delete fraud --wait
-    """
-    client.delete(key)
-    click.echo(f"{key} is being deleted")
-    deadline = time.monotonic() + timeout_s
-    while wait and key in [f"{item['namespace']}/{item['name']}" for item in client.rollouts()]:
-        if time.monotonic() > deadline:
-            click.echo(f"{key} is not gone after {timeout_s:g} s; the deletion goes on", err=True)
-            end(TIMED_OUT)
-        time.sleep(DELETED_AGAIN_S)
-    if wait:
-        click.echo(f"{key} is gone")
-
-
-@click.command("router forget")
-@click.argument("router")
-@click.option("--rollout", "name", help="The rollout it serves.  [default: the only one there is]")
-@namespace_option
-@api_options
-def forget(client: Client, router: str, name: str | None, namespace: str | None) -> None:
-    """Count ROUTER no more: it is gone for good, with its pod or machine.
-
-    A router that is silent blocks every increase, because nobody knows what it does. One that is alive after all
-    polls within seconds, and counts again.
-
-    \b
-      headgate status fraud                  names the routers, and when each was last heard
-      headgate router forget host-1:8080 --rollout fraud
-    """
-    key = find(client, name, namespace)
-    client.forget(key, router)
-    click.echo(f"{key}: router {router} is forgotten")
 
 
 @click.command()

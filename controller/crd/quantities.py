@@ -10,13 +10,8 @@ from typing import Any, Final, NoReturn
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-_SECONDS: Final = {
-    "d": Decimal(86_400),
-    "h": Decimal(3_600),
-    "m": Decimal(60),
-    "s": Decimal(1),
-    "ms": Decimal(1) / 1000,
-}
+from controller.units import DURATION, DURATION_EXAMPLE, NUMBER, seconds
+
 _BYTES: Final = {
     "": 1,
     "Ki": 2**10,
@@ -27,10 +22,8 @@ _BYTES: Final = {
     "M": 10**6,
     "G": 10**9,
 }
-_NUMBER: Final = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
-_DURATION: Final = rf"^(?=[0-9])({_NUMBER}d)?({_NUMBER}h)?({_NUMBER}m(?!s))?({_NUMBER}s)?({_NUMBER}ms)?$"
-_PERCENT: Final = rf"^({_NUMBER})%$"
-_POINTS: Final = rf"^({_NUMBER})pp$"
+_PERCENT: Final = rf"^({NUMBER})%$"
+_POINTS: Final = rf"^({NUMBER})pp$"
 _SIZE: Final = r"^([0-9]{1,15})(Ki|Mi|Gi|Ti|k|M|G|)$"
 
 
@@ -85,13 +78,12 @@ class _Quantity:
 class Duration(_Quantity):
     """`60s`, `10m`, `1h30m`, `250ms`, `1d`: read as seconds (float)."""
 
-    pattern = _DURATION
+    pattern = DURATION
     kind = "a duration"
-    example = "a number and its unit, such as 500ms, 60s, 10m, 1h30m or 24h"
+    example = DURATION_EXAMPLE
 
     def _number(self, text: str) -> Decimal:
-        parts = re.findall(rf"({_NUMBER})(ms|d|h|m|s)", text)
-        return sum((Decimal(number) * _SECONDS[unit] for number, unit in parts), Decimal(0))
+        return seconds(text)
 
 
 class Milliseconds(Duration):
