@@ -41,6 +41,12 @@ from headgate.log import Log
 
 ENDPOINT_FILE: Final = "endpoint.json"
 APPLIED_FILE: Final = "applied.json"
+ROUTERS_S: Final = 0.5
+"""How often rollouts that came or went are looked for."""
+
+ROUTER_AGAIN_S: Final = 5.0
+"""A router that could not be started is tried again after this."""
+
 TOKEN_FILE: Final = "token"  # noqa: S105  (a file's name)
 
 
@@ -65,6 +71,8 @@ class Local:
     api_port: int
     token_path: Path
     routers: dict[str, RouterProcess] = field(default_factory=dict)
+    primary: str | None = None
+    """The rollout whose router serves where the settings say."""
 
 
 def up(settings: LocalSettings, announce: Callable[[str], None]) -> int:
@@ -76,7 +84,13 @@ def up(settings: LocalSettings, announce: Callable[[str], None]) -> int:
         return asyncio.run(_run(settings, announce))
     except (CannotStart, ControllerError, RouterFailed) as error:
         print(f"headgate up: {error}", file=sys.stderr)
-        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"headgate up: {where}{error.strerror or error}: make room or choose another --state",
+            file=sys.stderr,
+        )
+    return 1
 
 
 async def _run(settings: LocalSettings, announce: Callable[[str], None]) -> int:
@@ -86,7 +100,7 @@ async def _run(settings: LocalSettings, announce: Callable[[str], None]) -> int:
     local, listener = _build(settings)
     server = api_server(create_app(local.deps))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    looping: asyncio.Task[None] | None = None
+    looping = minding = None
     try:
         await local.workloads.start(local.store.keys())
         looping = asyncio.create_task(local.loop.run())
@@ -96,9 +110,10 @@ async def _run(settings: LocalSettings, announce: Callable[[str], None]) -> int:
         await _start_routers(local)
         _write_endpoint(local)
         _announce(local, announce)
-        await _until_stopped(stop, serving, looping)
+        minding = asyncio.create_task(_mind_routers(local))
+        await _until_stopped(stop, serving, looping, minding)
     finally:
-        await _stop(local, looping)
+        await _stop(local, looping, minding)
         local.deps.changes.close()
         local.registry.close()
         server.should_exit = True
@@ -109,7 +124,10 @@ async def _run(settings: LocalSettings, announce: Callable[[str], None]) -> int:
 
 def _build(settings: LocalSettings) -> tuple[Local, Any]:
     state = settings.state_dir
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"state folder {state}: {error.strerror}: choose another with --state") from error
     log = Log("controller")
     store = SqliteStore(state / "headgate.db")
     queue, changes_, compiler = WorkQueue(), Changes(), Compiler()
@@ -240,17 +258,41 @@ def _token(path: Path) -> str:
 
 
 async def _start_routers(local: Local) -> None:
-    """One router for each rollout: the first where the settings say, the others on free ports."""
-    if not local.settings.start_router:
-        return
-    listen_at = local.settings.router_listen
+    """A router for each rollout there is; RouterFailed for the first that cannot be started."""
     keys = local.store.keys()
-    for key in keys:
-        await _start_router(local, key, listen_at)
+    for key in keys if local.settings.start_router else ():
+        await _start_router(local, key)
+
+
+async def _mind_routers(local: Local) -> None:
+    """From now on start the router of a rollout that comes, and stop that of one that goes."""
+    failed_at: dict[str, float] = {}
+    while local.settings.start_router:
+        await asyncio.sleep(ROUTERS_S)
+        keys = local.store.keys()
+        for key in [key for key in local.routers if key not in keys]:
+            await local.routers.pop(key).close(stop=True)
+            _write_endpoint(local)
+        for key in [key for key in keys if key not in local.routers]:
+            if time.monotonic() - failed_at.get(key, -ROUTER_AGAIN_S) < ROUTER_AGAIN_S:
+                continue
+            try:
+                await _start_router(local, key)
+            except (RouterFailed, OSError) as error:
+                failed_at[key] = time.monotonic()
+                local.routers.pop(key, None)
+                local.log.warning("router not started", rollout=key, why=str(error))
+
+
+async def _start_router(local: Local, key: str) -> None:
+    """The first rollout's router serves where the settings say, and keeps that place; the others on free ports."""
+    before = _read_json(local.settings.state_dir / ENDPOINT_FILE)
+    if local.primary is None:
+        known = local.store.load(str(before.get("primary"))) is not None
+        local.primary = str(before["primary"]) if known else key
+    listen_at = local.settings.router_listen
+    if key != local.primary:
         listen_at = f"{listen_at.rpartition(':')[0]}:0"
-
-
-async def _start_router(local: Local, key: str, listen_at: str) -> None:
     command = RouterCommand(
         rollout=key,
         run=local.settings.state_dir.absolute() / "routers" / key.replace("/", "."),
@@ -260,7 +302,8 @@ async def _start_router(local: Local, key: str, listen_at: str) -> None:
         admin="127.0.0.1:0",
         workers=local.settings.workers,
     )
-    router = RouterProcess(command, local.log, lambda ready: _write_endpoint(local))
+    served = (before.get("routers") or {}).get(key)
+    router = RouterProcess(command, local.log, lambda ready: _write_endpoint(local), served)
     local.routers[key] = router
     await router.start()
 
@@ -268,12 +311,13 @@ async def _start_router(local: Local, key: str, listen_at: str) -> None:
 def _write_endpoint(local: Local) -> None:
     """Say where everything is, for the other verbs and for people, by rename."""
     routers = {key: dict(router.ready) for key, router in local.routers.items()}
-    first = next((ready.get("listen") for ready in routers.values()), None)
+    first = routers.get(local.primary or "", {}).get("listen")
     content = {
         "api": f"http://127.0.0.1:{local.api_port}",
         "apiPort": local.api_port,
         "router": f"http://{first}" if first else None,
         "routers": routers,
+        "primary": local.primary,
         "tokenFile": str(local.token_path.absolute()),
         "pid": os.getpid(),
     }
@@ -305,21 +349,23 @@ def _announce(local: Local, announce: Callable[[str], None]) -> None:
     )
 
 
-async def _until_stopped(
-    stop: asyncio.Event, serving: asyncio.Task[None], looping: asyncio.Task[None]
-) -> None:
-    """Wait for a signal; a part that ends by itself ends everything, with its error."""
+async def _until_stopped(stop: asyncio.Event, *parts: asyncio.Task[None]) -> None:
+    """Wait for a signal; a part that fails ends everything, with its error."""
     stopped = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait({stopped, serving, looping}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    for task in done - {stopped}:
-        task.result()
+    waiting = {stopped, *parts}
+    while not stopped.done():
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopped}:
+            task.result()
 
 
-async def _stop(local: Local, looping: asyncio.Task[None] | None) -> None:
+async def _stop(local: Local, *parts: asyncio.Task[None] | None) -> None:
     """Stop reconciling, drain the routers, then stop the model servers they no longer use."""
     local.queue.close()
-    await asyncio.gather(*(task for task in (looping,) if task is not None), return_exceptions=True)
+    looping, minding = parts
+    if minding is not None:
+        minding.cancel()
+    await asyncio.gather(*(task for task in (looping, minding) if task is not None), return_exceptions=True)
     await asyncio.gather(*(router.close(stop=True) for router in local.routers.values()))
     await local.gatherer.close()
     await local.counters.close()

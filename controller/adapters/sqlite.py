@@ -168,6 +168,9 @@ class SqliteStore:
 
     def add_action(self, key: str, action: Action) -> None:
         with self._transaction() as db:
+            row = db.execute("SELECT key FROM actions WHERE id = ?", (action.id,)).fetchone()
+            if row is not None and row[0] != key:
+                raise ValueError(f"action {action.id} is of {row[0]}: give this one an id of its own")
             db.execute(
                 "INSERT OR IGNORE INTO actions (id, key, body) VALUES (?, ?, ?)",
                 (action.id, key, _encode(action)),

@@ -59,6 +59,8 @@ async def act(
         )
     try:
         deps.store.add_action(stored.key, action)
+    except ValueError as error:
+        raise Problem(409, str(error), about=action.id, do="leave id out, or choose another") from error
     except StoreUnavailable as error:
         raise Problem(
             503,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import Header, Request
+from starlette.requests import ClientDisconnect
 
 from controller.api.deps import Given
 from controller.api.problems import Problem
@@ -94,10 +95,13 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
     if not announced.isdigit() or int(announced) > bytes_max:
         raise _too_large(request, bytes_max)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > bytes_max:
-            raise _too_large(request, bytes_max)
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > bytes_max:
+                raise _too_large(request, bytes_max)
+    except ClientDisconnect as error:  # nobody reads this answer, and it is nothing to log
+        raise Problem(400, "the client went away", about="body", do="send the whole body") from error
     return bytes(body)
 
 

@@ -66,7 +66,8 @@ def _at_rest(spec: Spec, status: Status, draft: Draft) -> tuple[Phase, str]:
         and status.stable.identity != target.identity
     ):
         following = status.queue[0] if status.queue else target.name
-        return Phase.PROGRESSING, f"{following} starts when {leaving.name} has drained"
+        how = _draining(draft, leaving.name, leaving.since_generation)
+        return Phase.PROGRESSING, f"{following} starts when {leaving.name} has drained: {how}"
     if status.stable and not draft.is_ready(status.stable):
         return (
             Phase.STALLED,
@@ -78,7 +79,10 @@ def _at_rest(spec: Spec, status: Status, draft: Draft) -> tuple[Phase, str]:
 def _draining(draft: Draft, name: str, generation: int) -> str:
     lagging = drafts.lagging(draft, generation)
     if lagging:
-        return f"waiting for router {lagging[0].id} to acknowledge that {name} has no traffic"
+        silent = {router.id for router in drafts.silent(draft)}
+        cure = f" (silent: bring it back, or `headgate router forget {lagging[0].id}`)"
+        told = cure if lagging[0].id in silent else ""
+        return f"waiting for router {lagging[0].id} to acknowledge that {name} has no traffic{told}"
     return f"{name} drains"
 
 

@@ -26,9 +26,9 @@ TICK_S_MAX: Final = 5.0
 """A clock gains at most this between two decisions: an hour without a controller advances no step."""
 
 PAIRS: Final = Check(
-    "pairs", Metric.DISAGREEMENT, AtMost(1.0), alpha_weight=1e-6, required=False, dry_run=True
+    "(pairs)", Metric.DISAGREEMENT, AtMost(1.0), alpha_weight=1e-6, required=False, dry_run=True
 )
-"""Counts compared pairs where no check of the user's does; it decides nothing."""
+"""Counts compared pairs where no check of the user's does; it decides nothing. No user can write that name."""
 
 RECENT_MAX: Final = 16
 """So many past plans' weights are remembered, to say what a lagging router still does."""

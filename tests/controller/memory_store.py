@@ -67,6 +67,9 @@ class MemoryStore:
             self._actions.get(key, {}).pop(result.id, None)
 
     def add_action(self, key: str, action: Action) -> None:
+        owners = [owner for owner, actions in self._actions.items() if action.id in actions and owner != key]
+        if owners:
+            raise ValueError(f"action {action.id} is of {owners[0]}: give this one an id of its own")
         if action.id not in self._results:
             self._actions.setdefault(key, {}).setdefault(action.id, action)
 

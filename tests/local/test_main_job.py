@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.local.machine import Machine, process, rollout
+from tests.local.machine import Machine, process, rollout, until
 
 
 def test_a_good_version_is_ramped_and_promoted_and_no_request_is_lost(tmp_path: Path) -> None:
@@ -89,3 +89,19 @@ def test_the_router_says_its_numbers_in_prometheus_format(tmp_path: Path) -> Non
         text = httpx.get(f"http://{admin}/metrics", trust_env=False).text
     assert "headgate_router_requests_total{" in text
     assert 'version="v1"' in text
+
+
+def test_a_rollout_applied_to_a_running_controller_gets_a_router_and_a_deleted_one_loses_it(
+    tmp_path: Path,
+) -> None:
+    with Machine(tmp_path, rollout([process("v1")])) as machine:
+        machine.phase_is("Healthy")
+        second = rollout([process("w1")], target="w1", initialStable="w1")
+        second["metadata"]["name"] = "second"
+        machine.write(second)
+        machine.run("apply", "-f", str(machine.file))
+        until("it has a router", lambda: machine.endpoint["routers"].get("default/second", {}).get("listen"))
+        until("it serves", lambda: '"Healthy"' in machine.get("/v1/rollouts/default/second/status").text)
+        machine.run("delete", "second", "--wait", "--timeout", "60s")
+        until("its router is gone", lambda: "default/second" not in machine.endpoint["routers"])
+        assert machine.status()["phase"] == "Healthy"

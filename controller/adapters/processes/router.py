@@ -23,6 +23,9 @@ STOP_S: Final = 45.0
 
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 10.0
+LOG_S: Final = 60.0
+"""How often a router's log is bounded."""
+
 STEADY_S: Final = 30.0
 """A router that lived this long starts its back-off anew when it dies."""
 
@@ -75,26 +78,36 @@ class RouterCommand:
 
 
 class RouterProcess:
-    """Keeps one router running. `start` returns when it serves; `on_start` is told its addresses each time it does."""
+    """Keeps one router running. `start` returns when it serves; `on_start` is told its addresses each time it does.
+
+    `before` is where it served in an earlier life: where any port will do, that one is taken again if it is free.
+    """
 
     def __init__(
         self,
         command: RouterCommand,
         log: Log,
         on_start: Callable[[Mapping[str, str]], None] = lambda ready: None,
+        before: Mapping[str, str] | None = None,
     ) -> None:
         self._command = command
         self._log = log
         self._on_start = on_start
         self._child: Child | None = None
         self._watch: asyncio.Task[None] | None = None
-        self.ready: Mapping[str, str] = {}
+        self.ready: Mapping[str, str] = before or {}
 
     async def start(self) -> None:
         """Take over the running router or start one. RouterFailed when it does not come to serve."""
         self._command.run.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not await self._take_over():
-            await self._spawn()
+            try:
+                await self._spawn()
+            except RouterFailed:
+                if not self.ready:
+                    raise
+                self.ready = {}  # somebody else has the old port: any other will do
+                await self._spawn()
         self._watch = asyncio.create_task(self._keep())
 
     async def close(self, *, stop: bool) -> None:
@@ -140,8 +153,8 @@ class RouterProcess:
         said_before = command.log_file.stat().st_size if command.log_file.exists() else 0
         where = replace(
             command,
-            listen=self.ready.get("listen", command.listen),
-            admin=self.ready.get("admin", command.admin),
+            listen=_again(command.listen, self.ready.get("listen")),
+            admin=_again(command.admin, self.ready.get("admin")),
         )
         child = spawn(where.argv(), os.environ, Path.cwd(), command.log_file)
         note = {"pid": str(child.pid), "started": str(child.started), "argv": json.dumps(command.argv())}
@@ -180,7 +193,7 @@ class RouterProcess:
         loop = asyncio.get_running_loop()
         while self._child is not None:
             since = loop.time()
-            await self._child.exited()
+            await self._exited(self._child)
             self._log.error("router ended", rollout=self._command.rollout, why=self._child.how_it_ended())
             self._child.release()
             self._child = None
@@ -193,12 +206,26 @@ class RouterProcess:
                 except (RouterFailed, OSError) as error:
                     self._log.error("router not started", rollout=self._command.rollout, why=str(error))
 
+    async def _exited(self, child: Child) -> None:
+        """Return when the router has ended; keep its log bounded until then."""
+        ended = asyncio.create_task(child.exited())
+        try:
+            while not (await asyncio.wait({ended}, timeout=LOG_S))[0]:
+                bound(self._command.log_file)
+        finally:
+            ended.cancel()
+
     def _why(self, how: str, said_before: int) -> str:
         with self._command.log_file.open("rb") as log:
             log.seek(said_before)
             words = log.read(4096).decode(errors="replace").strip().splitlines()
         last = words[-1] if words else "it said nothing"
         return f"the router of {self._command.rollout} {how}: {last} (see {self._command.log_file})"
+
+
+def _again(wanted: str, before: str | None) -> str:
+    """Where to listen: as wanted, or where it was before if any port will do."""
+    return before if before is not None and wanted.endswith(":0") else wanted
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -279,3 +279,11 @@ def test_a_decision_that_changes_the_document_writes_both_or_neither(store: Stor
     with pytest.raises(KeyError):
         store.record("default/none", Recorded(decision, b"", (), {"spec": {}}))
     assert store.load("default/none") is None
+
+
+def test_an_action_with_another_rollouts_id_is_refused_and_not_dropped_in_silence(store: Store) -> None:
+    for key in ("default/fraud", "default/search"):
+        store.put_document(key, {"spec": {}})
+    store.add_action("default/fraud", Action("a1", Verb.PAUSE, "v2", "ann"))
+    with pytest.raises(ValueError, match="default/fraud"):
+        store.add_action("default/search", Action("a1", Verb.PAUSE, "v2", "ann"))

@@ -31,13 +31,12 @@ def test_an_action_is_kept_for_the_next_reconcile_with_who_asked_and_why(api: Ap
     assert api.woken == [KEY, KEY]
 
 
-def test_an_action_may_name_a_stage_and_a_version_to_go_to_and_nobodys_roles_are_taken_on_trust(
-    api: Api,
-) -> None:
+def test_an_action_may_name_a_stage_a_version_to_go_to_and_the_roles_its_person_claims(api: Api) -> None:
     api.apply(rollout())
     act(api, verb="undo", stage=2, to="v1", roles=["owner"])
     (action,) = api.store.pending_actions(KEY)
-    assert (action.verb, action.stage, action.to, action.roles) == (Verb.UNDO, 2, "v1", ())
+    assert (action.verb, action.stage, action.to, action.roles) == (Verb.UNDO, 2, "v1", ("owner",))
+    assert act(api, verb="approve", roles="owner").status_code == 400
 
 
 def test_the_same_id_twice_is_one_action_and_no_id_makes_one_each(api: Api) -> None:
