@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from controller.cli.client import Client
-from controller.cli.failures import FAILED, INTERRUPTED, TIMED_OUT, Failure, end
+from controller.cli.failures import FAILED, INTERRUPTED, TIMED_OUT, Away, Failure, end
 from controller.cli.lines import Reporter, silent, summary_line
 from controller.cli.options import actor, api_options, find, output_option, rollout_options, timeout_option
 from controller.cli.output import print_data
@@ -48,17 +48,22 @@ def rollback(
 
     Exit codes: 0 every router acknowledged, 1 refused, 2 not acknowledged within --timeout (the rollback stands).
     """
-    shown = client.status(key)
-    meant = version or _to_roll_back(key, shown)
-    if output == "text":
-        click.echo(_intention(key, shown, meant))
     started = time.monotonic()
+    meant = version or ""
+    client.give_up_after(timeout_s)
     try:
-        answer = _ask(client, key, "rollback", meant, reason)
+        shown = client.status(key)
+        meant = version or _to_roll_back(key, shown)
+        if output == "text":
+            click.echo(_intention(key, shown, meant))
+        answer = _ask(client, key, "rollback", meant, reason, within_s=timeout_s)
         left_s = timeout_s - (time.monotonic() - started)
         verdict, last = wait_for(client, key, _taken_off(meant), left_s, silent)
     except KeyboardInterrupt:
-        _stands(key, f"the rollback of {meant}")
+        _stands(key, f"the rollback of {meant or 'the candidate, if it was asked for,'}")
+    except Away as error:
+        error.show()
+        end(TIMED_OUT if time.monotonic() - started >= timeout_s else FAILED)
     took_ms = (time.monotonic() - started) * 1000
     result = _rolled_back(key, meant, verdict, last, took_ms)
     if output == "text":
@@ -240,12 +245,21 @@ def _finish(key: str, answer: Json, output: str) -> None:
         print_data(answer, output)
 
 
-def _ask(client: Client, key: str, verb: str, version: str, reason: str, **more: Any) -> Json:
-    """The accepted action's answer; Failure when it is refused or nobody decides it."""
+def _ask(
+    client: Client,
+    key: str,
+    verb: str,
+    version: str,
+    reason: str,
+    *,
+    within_s: float = ANSWER_S,
+    **more: Any,
+) -> Json:
+    """The accepted action's answer; Failure when it is refused, exit code 2 when nobody decides it `within_s`."""
     action = {"id": uuid.uuid4().hex, "verb": verb, "version": version, "reason": reason, **more}
     action_id = client.act(key, actor(), action)
-    deadline = time.monotonic() + ANSWER_S
-    answer = client.answer(key, action_id, ANSWER_S)
+    deadline = time.monotonic() + within_s
+    answer = client.answer(key, action_id, within_s)
     while answer["state"] == "Pending" and time.monotonic() < deadline:
         answer = client.answer(key, action_id, deadline - time.monotonic())
     if answer["state"] == "Refused":
@@ -253,10 +267,9 @@ def _ask(client: Client, key: str, verb: str, version: str, reason: str, **more:
             f"{verb} of {version} on {key} refused: {answer['message']}", f"see `headgate status {key}`"
         )
     if answer["state"] == "Pending":
-        raise Failure(
-            f"{verb} of {version} on {key} is not decided after {ANSWER_S:g} s; it stands, and is done when it can be",
-            "look into the log of `headgate up`",
-        )
+        undecided = f"{verb} of {version} on {key} is not decided after {within_s:g} s; it stands, and is done when it can be"
+        click.echo(Failure(undecided, "look into the log of `headgate up`").format_message(), err=True)
+        end(TIMED_OUT)
     return answer
 
 

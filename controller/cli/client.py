@@ -5,6 +5,7 @@ On the standard library's client, a connection for each call: a rollback is over
 
 import http.client
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -16,6 +17,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 from controller.cli.failures import Away, Failure, refusal
 
 CALL_TIMEOUT_S: Final = 10.0
+CALL_TIMEOUT_LEAST_S: Final = 0.1
 LONG_POLL_S: Final = 20.0
 
 Json = dict[str, Any]
@@ -49,6 +51,11 @@ class Client:
 
     def __init__(self, where: Where) -> None:
         self._where = where
+        self._deadline: float | None = None
+
+    def give_up_after(self, seconds: float) -> None:
+        """No call lasts longer than until then, whoever does not answer."""
+        self._deadline = time.monotonic() + seconds
 
     def rollouts(self) -> list[Json]:
         """Every rollout, in one line's worth of fields."""
@@ -128,6 +135,8 @@ class Client:
         """The answer, if it is a good one; Away when there is none, Failure when it is a refusal."""
         url, token_file = _endpoint(self._where)
         base = _split(url)
+        if self._deadline is not None:
+            timeout = min(timeout, max(self._deadline - time.monotonic(), CALL_TIMEOUT_LEAST_S))
         asked = quote(f"{base.path.rstrip('/')}{path}", safe="/%") + (
             f"?{urlencode(params)}" if params else ""
         )
@@ -137,7 +146,8 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             raise Away(
                 f"the controller at {url} does not answer: {str(error) or type(error).__name__}",
-                "is `headgate up` still running? Its last lines say why not",
+                "is `headgate up` still running? Its last lines say why not. When it burns, a router obeys directly: "
+                f"`headgate router pin VERSION --run {self._where.state}/routers/NAMESPACE.NAME`",
             ) from error
         if answer.is_good:
             return answer
