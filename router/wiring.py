@@ -66,9 +66,8 @@ def run(settings: Settings) -> int:
 
     def on_stop() -> None:
         ready.withdraw()
-        os.close(
-            opened.listen_fd
-        )  # while any process has it open, the kernel queues connections nobody will take
+        # While any process has it open, the kernel takes connections that nobody will serve.
+        os.close(opened.listen_fd)
 
     supervisor = Supervisor(
         commands=commands(settings, directory.path, opened, _identity(settings, directory.path, opened)),

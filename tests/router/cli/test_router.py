@@ -23,6 +23,14 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def _is_refused(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=DEADLINE_S).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 class Client:
     """One keep-alive connection that asks all the time; `failed` holds what went wrong."""
 
@@ -77,14 +85,16 @@ def test_it_ends_cleanly_at_sigterm_and_leaves_nobody_behind(stage: Stage) -> No
     assert not router.ready_file.exists()
 
 
-def test_a_request_in_flight_at_sigterm_is_answered(stage: Stage) -> None:
+def test_at_sigterm_a_request_in_flight_is_answered_and_no_new_connection_is_taken(stage: Stage) -> None:
     router, model = stage.serving(), stage.servers["v1"]
     answers: list[tuple[int, str]] = []
     asking = threading.Thread(target=lambda: answers.append(router.get(path="/slow")))
     asking.start()
+    host, _, port = router.ready["listen"].rpartition(":")
     assert model.is_asked_slowly.wait(DEADLINE_S)
     router.process.send_signal(signal.SIGTERM)
     until(lambda: "draining" in router.log())
+    until(lambda: _is_refused(host, int(port)))
     model.finish.set()
     asking.join(DEADLINE_S)
     assert answers == [(200, "v1")]

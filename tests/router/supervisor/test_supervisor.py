@@ -168,6 +168,7 @@ def test_sighup_reaches_those_that_want_it_and_kills_nobody(hosted: Hosted) -> N
     until(lambda: lines(wants)[-1].startswith("hup"), "the signal was passed on")
     assert hosted.stop() == 0
     assert [len(pids(path)) for path in (wants, ignores)] == [1, 1]
+    assert lines(ignores)[-1].startswith("term"), "it lived until it was told to end"
 
 
 def test_a_child_gets_its_niceness_and_not_the_terminals_signals(hosted: Hosted) -> None:
