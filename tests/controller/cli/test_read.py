@@ -199,7 +199,7 @@ def test_status_shows_versions_checks_routers_and_decisions(here: World) -> None
 def test_status_in_a_terminal_fits_it(here: World) -> None:
     here.ready()
     here.on_trial()
-    page = here.run("status", "fraud", env={"COLUMNS": "100", "FORCE_COLOR": "1"}).output
+    page = here.run("status", "fraud", env={"COLUMNS": "100", "FORCE_COLOR": "1", "TERM": "xterm"}).output
     lines = re.sub(r"\x1b\[[0-9;]*m", "", page).splitlines()
     assert max(len(line) for line in lines) <= 100
     assert "\x1b[36mProgressing" in page
