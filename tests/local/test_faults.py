@@ -110,3 +110,15 @@ def test_a_model_server_that_dies_is_started_again(tmp_path: Path) -> None:
         os.kill(next(machine.pids_of_models()), signal.SIGKILL)
         until("it was noticed", lambda: machine.status()["phase"] != "Healthy")
         machine.phase_is("Healthy")
+
+
+def test_a_rollback_that_nobody_decides_gives_up_at_its_timeout_and_says_it_stands(tmp_path: Path) -> None:
+    with Machine(tmp_path, rollout([process("v1"), process("v2")])) as machine:
+        machine.phase_is("Healthy")
+        assert machine.up is not None
+        machine.up.send_signal(signal.SIGSTOP)
+        try:
+            told = machine.run("rollback", "default/sum", "--version", "v1", "--timeout", "2s", expect=2)
+        finally:
+            machine.up.send_signal(signal.SIGCONT)
+        assert "headgate router pin" in told.stderr
