@@ -4,9 +4,7 @@ Names are camelCase, times RFC 3339 in UTC, durations seconds, shares both as pe
 basis points. Nothing is shown that is not known: what is unknown is null or left out, never guessed.
 """
 
-import re
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from controller.api import traffic
 from controller.api.conditions import conditions
@@ -16,8 +14,6 @@ from controller.core.spec import Spec
 from controller.core.status import DecisionRecord, Event, Failed, Outcome, Retiring, Status
 from controller.core.steps import compile_stages, stage_count
 from controller.ports import Stored
-
-_WAITING: Final = re.compile(r"\bwait(?:s|ing) for (.+)$")
 
 
 def summary(seen: Seen) -> Json:
@@ -108,7 +104,7 @@ def _place(seen: Seen) -> Json:
     return {
         "phase": status.phase.value,
         "message": status.message,
-        "waitingFor": _waiting_for(status),
+        "waitingFor": status.waiting_for or None,
         "nextActionAt": instant(seen.next_action_at),
         "stage": _stage(seen),
         "weights": traffic.weights(status, seen.routers),
@@ -138,12 +134,6 @@ def _details(seen: Seen) -> Json:
         },
         "history": [_outcome(outcome) for outcome in status.history],
     }
-
-
-def _waiting_for(status: Status) -> str | None:
-    """The part of the message that says what the rollout waits for."""
-    found = _WAITING.search(status.message)
-    return found.group(1) if found else None
 
 
 def _stage(seen: Seen) -> Json | None:

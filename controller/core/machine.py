@@ -11,12 +11,11 @@ from typing import Final
 import msgspec
 
 from controller.core import draft as drafts
+from controller.core import explain, slots, steps, trial
 from controller.core import plan as plans
-from controller.core import slots, steps, trial
 from controller.core.actions import act
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric
 from controller.core.draft import PENDING, Draft
-from controller.core.explain import phase_and_message
 from controller.core.spec import Spec
 from controller.core.status import Candidate, Decision, Observed, Phase, Reason, Retiring, Status
 from controller.core.steps import Step
@@ -145,10 +144,16 @@ def _conclude(draft: Draft) -> Decision:
         for r in draft.status.retiring
     )
     draft.status = replace(draft.status, candidate=candidate, retiring=retiring)
-    phase, message = phase_and_message(draft)
-    if phase is Phase.STALLED and draft.status.phase is not phase:
-        draft.tell(Reason.STALLED, message)
-    draft.status = replace(draft.status, phase=phase, message=message)
+    place = explain.place(draft)
+    if place.phase is Phase.STALLED and draft.status.phase is not place.phase:
+        draft.tell(Reason.STALLED, place.message)
+    draft.status = replace(
+        draft.status,
+        phase=place.phase,
+        message=place.message,
+        waiting_for=place.waiting_for,
+        unmet=explain.unmet(draft),
+    )
     return Decision(
         status=draft.status,
         plan=plan,

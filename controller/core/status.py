@@ -186,6 +186,10 @@ class Status:
     observed_generation: int = 0
     phase: Phase = Phase.PROGRESSING
     message: str = ""
+    waiting_for: str = ""
+    """What has to happen before anything moves, as words that follow `waiting for`; "" when nothing has to."""
+    unmet: tuple[str, ...] = ()
+    """All that is missing for the candidate's next step, in the order in which it is asked, without the evidence."""
     stable: VersionRef | None = None
     is_stable_proven: bool = False
     """False until the first acknowledged readiness of the first version: until then a new target replaces it."""

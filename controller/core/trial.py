@@ -1,5 +1,6 @@
 """The trial of a candidate: begun, changed and called off by the spec, ended by what went wrong, moved on by evidence."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -326,25 +327,36 @@ def router_obstacle(draft: Draft) -> str | None:
 
 
 def unmet(draft: Draft, candidate: Candidate, step: Step) -> str | None:
-    """What is missing for the step to end, in words; None when nothing is."""
+    """The first thing that is missing for the step to end, in words; None when nothing is."""
+    return next(each_unmet(draft, candidate, step), None)
+
+
+def each_unmet(draft: Draft, candidate: Candidate, step: Step) -> Iterator[str]:
+    """All that is missing for the step to end, in words and in order; evidence comes after a semicolon."""
     left = step.min_s - candidate.step_s
     if step.gate is Gate.PERSON:
-        return "somebody to `headgate resume` or `headgate promote` it"
+        yield "somebody to `headgate resume` or `headgate promote` it"
+        return
     if step.gate is Gate.APPROVAL:
-        return _unapproved(candidate, step)
+        unapproved = _unapproved(candidate, step)
+        if unapproved is not None:
+            yield unapproved
+        return
     if left > 0:
-        return f"{left:.0f} s more of {step.title}"
+        yield f"{left:.0f} s more of {step.title}"
     missing_pairs = step.min_pairs - _pairs(draft) if step.min_pairs else 0
     if missing_pairs > 0:
-        return f"{missing_pairs} more compared pairs of {step.min_pairs}"
+        yield f"{missing_pairs} more compared pairs of {step.min_pairs}"
     if step.gate is Gate.TIME:
-        return None
+        return
     by_name = {result.check: result for result in draft.results}
     for check in required_checks(draft.spec, step):
         why_not = _unmet_check(by_name.get(check.name), step.gate, _is_permitted(draft, candidate, step))
         if why_not is not None:
-            return f"check {check.name}: {why_not}"
-    return _too_risky(draft, candidate, step) if step.gate is Gate.RISK else None
+            yield f"check {check.name}: {why_not}"
+    risk = _too_risky(draft, candidate, step) if step.gate is Gate.RISK else None
+    if risk is not None:
+        yield risk
 
 
 def _unapproved(candidate: Candidate, step: Step) -> str | None:

@@ -33,6 +33,7 @@ def on_trial(api: Api, **more: Any) -> Status:
         observed_generation=spec.generation,
         phase=Phase.PROGRESSING,
         message="v2 at 5 %, stage 1 of 2, waiting for 7 s more of canary 5 %",
+        waiting_for="7 s more of canary 5 %",
         stable=VersionRef("v1", one.identity),
         is_stable_proven=True,
         candidate=Candidate("v2", two.identity, issued_generation=4, step_s=3.0, acknowledged_at=1_000.0),
