@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from headgate.cli import root
 from tests.router.agent.bench import DEADLINE_S, SmallController, until
@@ -370,7 +371,9 @@ def test_every_option_can_come_from_the_environment(stage: Stage, tmp_path: Path
 
 
 def test_the_front_door_finds_the_verb() -> None:
-    assert "router" in root().commands
+    result = CliRunner().invoke(root(), ["router", "--help"])
+    assert result.exit_code == 0
+    assert "headgate router --plan plan.json" in result.output
 
 
 def test_help_teaches_with_examples() -> None:
