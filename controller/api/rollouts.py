@@ -123,6 +123,12 @@ async def status(
         stored = again
 
 
+@router.get("/v1/rollouts/{namespace}/{name}/explanation")
+async def explanation(deps: Given, stored: Found) -> dict[str, Any]:
+    """Why the rollout is where it is, what is missing for its next step, and what would roll it back."""
+    return view.explanation(_seen(deps, stored), deps.store.records(stored.key, 1))
+
+
 @router.get("/v1/rollouts/{namespace}/{name}/events")
 async def events(deps: Given, stored: Found, limit: Limit = 50) -> dict[str, Any]:
     """What happened, newest first."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from controller.api import traffic
 from controller.api.conditions import conditions
 from controller.api.shown import Json, Seen, instant, share
+from controller.core import explain
 from controller.core.checks import CheckResult, Verdict
 from controller.core.spec import Spec
 from controller.core.status import DecisionRecord, Event, Failed, Outcome, Retiring, Status
@@ -28,6 +29,26 @@ def full(seen: Seen, decisions: Iterable[DecisionRecord]) -> Json:
         "status": {**_place(seen), **_details(seen)},
         "routers": traffic.routers(seen.stored.status, seen.routers, seen.now),
         "decisions": [decision(record) for record in decisions],
+    }
+
+
+def explanation(seen: Seen, decisions: Sequence[DecisionRecord]) -> Json:
+    """Why the rollout is where it is (the last decision), what is missing for the next step, what would roll it back."""
+    status = seen.stored.status
+    is_trial = status.candidate is not None
+    return {
+        **_names(seen.stored),
+        "phase": status.phase.value,
+        "message": status.message,
+        "stage": _stage(seen),
+        "why": decision(decisions[0]) if decisions else None,
+        "waitingFor": status.waiting_for or None,
+        "unmet": list(status.unmet),
+        "checks": [check(result) for result in seen.stored.results] if is_trial else [],
+        "next": _next(seen),
+        "rollsBack": list(explain.would_roll_back(seen.spec, status.candidate))
+        if seen.spec is not None and status.candidate is not None and status.candidate.failed is None
+        else [],
     }
 
 
@@ -155,6 +176,17 @@ def _stage(seen: Seen) -> Json | None:
         "minSeconds": step.min_s,
         "minPairs": step.min_pairs or None,
     }
+
+
+def _next(seen: Seen) -> str | None:
+    """What comes after the present step; None without a candidate."""
+    candidate = seen.stored.status.candidate
+    if candidate is None or not seen.steps or candidate.failed is not None:
+        return None
+    if candidate.issued_generation == 0:
+        return seen.steps[0].title
+    following = seen.steps[candidate.step + 1 :]
+    return following[0].title if following else f"{candidate.name} becomes stable"
 
 
 def _versions(seen: Seen) -> list[Json]:

@@ -86,6 +86,10 @@ class Client:
         ]
         return items
 
+    def explanation(self, key: str) -> Json:
+        """Why the rollout is where it is, what it waits for, what would roll it back."""
+        return self._call("GET", f"/v1/rollouts/{key}/explanation")
+
     def apply(self, key: str, document: Mapping[str, Any]) -> Json:
         """Make the rollout what the document says."""
         return self._call("PUT", f"/v1/rollouts/{key}", json=document)

@@ -103,12 +103,18 @@ def events(items: Sequence[Json]) -> Table:
 
 
 def decisions(items: Sequence[Json]) -> Table:
-    """Decision records, in the order given."""
-    table = plain("AT", "REASON", "VERSION", "WEIGHT", "BY", "WHY")
+    """Decision records, in the order given: the plan's number behind the epoch's, the evidence below the sentence."""
+    table = plain("AT", "REASON", "VERSION", "WEIGHT", "BY", "PLAN", "WHY")
     for item in items:
-        by = item["actor"] or "controller"
+        why = "\n".join([item["sentence"], *(f"{one['name']}: {one['text']}" for one in item["checks"])])
         table.add_row(
-            stamp(item["at"]), item["reason"], item["version"], _change(item), by, Text(item["sentence"])
+            stamp(item["at"]),
+            item["reason"],
+            item["version"],
+            _change(item),
+            item["actor"] or "controller",
+            f"{item['epoch']}.{item['generation']}",
+            Text(why),
         )
     return table
 

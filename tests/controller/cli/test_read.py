@@ -236,12 +236,51 @@ def test_events_and_history_read_like_a_log_and_as_data_newest_first(here: World
     here.on_trial()
     here.run("rollback")
     lines = here.run("history").output.splitlines()
-    assert lines[0].split() == ["AT", "REASON", "VERSION", "WEIGHT", "BY", "WHY"]
+    assert lines[0].split() == ["AT", "REASON", "VERSION", "WEIGHT", "BY", "PLAN", "WHY"]
     assert [line.split()[2] for line in lines[1:]] == ["WeightRaised", "RollingBack"]
     data = json.loads(here.run("history", "-o", "json").output)["items"]
     assert [item["reason"] for item in data] == ["RollingBack", "WeightRaised"]
     assert here.run("events", "--limit", "1").output.count("\n") == 2
     assert json.loads(here.run("events", "-o", "json").output)["items"][0]["reason"] == "RollingBack"
+
+
+def test_history_shows_the_evidence_of_each_decision_below_it(here: World) -> None:
+    here.results = (RESULT,)
+    here.ready()
+    here.on_trial()
+    here.run("rollback")
+    lines = here.run("history").output.splitlines()
+    rolled_back = next(index for index, line in enumerate(lines) if "RollingBack" in line)
+    assert lines[rolled_back + 1].strip() == f"errors: {RESULT.text}"
+
+
+def test_explain_says_why_what_is_missing_and_what_would_end_it(here: World) -> None:
+    here.results = (RESULT,)
+    here.ready()
+    here.on_trial()
+    text = here.run("explain", "fraud").output
+    assert "Why it is there\n  v2 from 0 % to 5 %: it is ready" in text
+    assert "decided by the controller at" in text
+    assert re.search(r"What is missing, in this order\n  1\. \d+ s more of canary 5 %\n", text)
+    assert "  2. check errors: too few requests in this step" in text
+    assert f"What the checks say now\n  errors: {RESULT.text}" in text
+    assert "Then: canary 50 %" in text
+    assert "  - check errors says Fail: proven worse than 1.2 times stable's share plus 0.02 pp" in text
+    assert "  - `headgate rollback`, or another target than v2" in text
+    told = json.loads(here.run("explain", "fraud", "-o", "json").output)
+    assert told["waitingFor"].startswith(told["unmet"][0].split()[0])
+    assert told["why"]["epoch"] == 1
+    assert told["why"]["generation"] > 0
+
+
+def test_explain_of_a_rollout_at_rest_says_how_it_came_there(here: World) -> None:
+    here.ready()
+    here.on_trial()
+    here.run("rollback", "--reason", "p99 doubled")
+    text = here.run("explain").output
+    assert "p99 doubled" in text.split("Why it is there")[1]
+    assert "What is missing" not in text
+    assert "What would roll it back" not in text
 
 
 def test_an_empty_log_says_so(here: World) -> None:
@@ -335,7 +374,18 @@ def test_a_usage_error_ends_with_1_because_2_means_timed_out(tmp_path: Path) -> 
 
 
 def test_every_verb_teaches_with_an_example(here: World) -> None:
-    for verb in ("up", "apply", "delete", "lint", "get", "status", "events", "history", "rollback"):
+    for verb in (
+        "up",
+        "apply",
+        "delete",
+        "lint",
+        "get",
+        "status",
+        "explain",
+        "events",
+        "history",
+        "rollback",
+    ):
         assert f"headgate {verb}" in here.run(verb, "--help").output, verb
     for verb in ("promote", "pause", "resume", "retry", "approve", "skip-stage", "undo", "set-target"):
         assert f"headgate {verb} fraud" in here.run(verb, "--help").output, verb
