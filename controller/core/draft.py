@@ -189,7 +189,8 @@ def end_trial(draft: Draft, outcome: str, reason: Reason, why: str, actor: str =
         return
     before = weight_of(draft, candidate.name)
     drain_s = draft.spec.capacity.drain_s if before else 0.0
-    retiring = Retiring(candidate.name, candidate.identity, PENDING, drain_s, 0.0)
+    since = PENDING if candidate.issued_generation else 0  # no plan ever named it: nobody has to acknowledge
+    retiring = Retiring(candidate.name, candidate.identity, since, drain_s, 0.0)
     draft.status = replace(
         draft.status,
         candidate=None,

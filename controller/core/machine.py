@@ -116,11 +116,13 @@ def _retire(draft: Draft) -> None:
     """Let go of versions whose traffic has left: acknowledged everywhere, drained, and no longer kept warm."""
     kept: list[Retiring] = []
     for retiring in draft.status.retiring:
-        if drafts.is_acknowledged(draft, retiring.since_generation):
+        if trial.is_draining(retiring) and drafts.is_acknowledged(draft, retiring.since_generation):
             retiring = replace(retiring, elapsed_s=retiring.elapsed_s + draft.elapsed_s)
-            if retiring.elapsed_s >= retiring.drain_s + retiring.warm_s:
-                _say_gone(draft, retiring)
-                continue
+            if retiring.elapsed_s >= retiring.drain_s:
+                retiring = replace(retiring, warm_until=draft.now + retiring.warm_s)
+        if retiring.warm_until is not None and draft.now >= retiring.warm_until:
+            _say_gone(draft, retiring)
+            continue
         kept.append(retiring)
     draft.status = replace(draft.status, retiring=tuple(kept))
 
@@ -208,7 +210,7 @@ def _requeue_at(draft: Draft) -> float | None:
     """A second from now while something is going on; None when only an event can change anything."""
     status = draft.status
     is_busy = status.candidate is not None or not status.is_stable_proven
-    leaving = [r.drain_s + r.warm_s - r.elapsed_s for r in status.retiring]
+    leaving = [r.warm_until for r in status.retiring if r.warm_until is not None]
     if is_busy or any(trial.is_draining(r) for r in status.retiring):
         return draft.now + 1.0
-    return draft.now + min(max(min(leaving), 1.0), TICK_S_MAX) if leaving else None
+    return min(leaving, default=None)

@@ -139,7 +139,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Retiring:
-    """A version whose traffic was taken away: kept until every router acknowledged `since_generation`, then `drain_s`, then `warm_s` more."""
+    """A version whose traffic was taken away: kept until every router acknowledged `since_generation`, then `drain_s`, then `warm_s` more.
+
+    `elapsed_s` is how long it has drained. `warm_until`, once it has, is when it stops being kept warm (Unix seconds).
+    """
 
     name: str
     identity: str
@@ -147,6 +150,7 @@ class Retiring:
     drain_s: float
     warm_s: float
     elapsed_s: float = 0.0
+    warm_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

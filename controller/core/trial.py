@@ -453,7 +453,7 @@ def _promote(draft: Draft, candidate: Candidate, why: str) -> None:
         candidate=None,
         paused=None,
         slots=slots.all_to(candidate.name),
-        retiring=(*(replace(r, warm_s=0.0) for r in status.retiring), leaving),
+        retiring=(*(_cooling(draft, r) for r in status.retiring), leaving),
     )
     sentence = f"{candidate.name} is promoted to stable at {percent(FULL)}: {why}"
     drafts.record(draft, Reason.PROMOTED, candidate.name, (FULL, FULL), sentence, actor=candidate.passed_by)
@@ -476,4 +476,9 @@ def is_failed(status: Status, identity: str) -> bool:
 
 def is_draining(retiring: Retiring) -> bool:
     """May requests still be in flight at this version?"""
-    return retiring.since_generation == PENDING or retiring.elapsed_s < retiring.drain_s
+    return retiring.warm_until is None
+
+
+def _cooling(draft: Draft, retiring: Retiring) -> Retiring:
+    """Kept warm no longer: only the version before the present one is."""
+    return replace(retiring, warm_s=0.0, warm_until=None if retiring.warm_until is None else draft.now)

@@ -298,5 +298,5 @@ def _leaving(spec: Spec, status: Status) -> Spec:
 def _has_left(decision: Decision) -> bool:
     """Is nothing but stable involved any more?"""
     status = decision.status
-    draining = [r for r in status.retiring if r.elapsed_s < r.drain_s]
+    draining = [r for r in status.retiring if r.warm_until is None]
     return status.candidate is None and not draining

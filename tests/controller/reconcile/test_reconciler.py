@@ -11,7 +11,7 @@ from controller.adapters.routers import RouterRegistry
 from controller.core.analysis.inputs import Missing
 from controller.core.checks import AtMost, Check, Lack, Metric, PrometheusQuery
 from controller.core.spec import CanaryStage, Capacity, FullStage, Spec, VersionSpec
-from controller.core.status import Action, Decision, Phase, Reason, Verb, VersionObserved
+from controller.core.status import Action, Decision, Phase, Reason, Verb, VersionObserved, VersionRef
 from controller.errors import StoreUnavailable
 from controller.ports import Compiled, Recorded, Stored
 from controller.reconcile.gather import Gatherer
@@ -180,6 +180,28 @@ def test_at_rest_nothing_is_written() -> None:
     outcome, before, after = asyncio.run(story())
     assert outcome == Done()
     assert after is before
+
+
+def test_while_the_version_before_is_kept_warm_nothing_is_written_either() -> None:
+    async def story() -> tuple[Outcome, Stored, Stored, float]:
+        scene = Scene()
+        scene.write(check=False)
+        await scene.turn(4)
+        scene.write(check=False, target="v2")
+        while scene.stored().status.stable != VersionRef("v2", "id-2") or not _is_warm(scene.stored()):
+            await scene.turn()
+        before = scene.stored()
+        outcome = await scene.turn(seconds=0.1)
+        return outcome, before, scene.stored(), scene.now
+
+    outcome, before, after, now = asyncio.run(story())
+    assert isinstance(outcome, Again)
+    assert outcome.at > now + 1
+    assert after is before
+
+
+def _is_warm(stored: Stored) -> bool:
+    return any(retiring.warm_until is not None for retiring in stored.status.retiring)
 
 
 def test_a_rollback_is_done_in_one_reconcile_and_needs_no_evidence() -> None:
