@@ -108,10 +108,11 @@ def _span(lines: list[str], fault: Fault) -> range:
 
 
 class Garden:
-    """A copy of the tree to plant in; one fault at a time."""
+    """A copy of the tree to plant in; one fault at a time. `said` is the end of what the suite said last."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.said = ""
         for name in COPIED:
             source = ROOT / name
             if source.is_dir():
@@ -154,6 +155,7 @@ class Garden:
             )
         except subprocess.TimeoutExpired:
             return Noticed.HANGS
+        self.said = done.stdout[-2000:]
         return {0: Noticed.SURVIVED, 1: Noticed.CAUGHT}.get(done.returncode, Noticed.BROKEN)
 
     def _write(self, path: Path, text: str) -> None:
@@ -166,13 +168,18 @@ class Garden:
 def try_all(faults: tuple[Fault, ...], folder: Path, at_once: int = 2) -> Iterator[tuple[Fault, Noticed]]:
     """Every fault with what came of it, in their order. The suite must be green without any: AssertionError if not."""
     gardens: SimpleQueue[Garden] = SimpleQueue()
+    said: list[str] = []
     for number in range(at_once):
         gardens.put(Garden(folder / f"garden-{number}"))
 
     def in_a_garden(fault: Fault | None) -> Noticed:
         garden = gardens.get()
         try:
-            return garden.try_out(fault) if fault else garden.judge_all()
+            if fault is not None:
+                return garden.try_out(fault)
+            outcome = garden.judge_all()
+            said.append(garden.said)
+            return outcome
         finally:
             gardens.put(garden)
 
@@ -181,6 +188,6 @@ def try_all(faults: tuple[Fault, ...], folder: Path, at_once: int = 2) -> Iterat
         outcomes = [pool.submit(in_a_garden, fault) for fault in faults]
         if sound.result() is not Noticed.SURVIVED:
             pool.shutdown(cancel_futures=True)
-            raise AssertionError("the suite is not green without any fault: mend that first")
+            raise AssertionError(f"the suite is not green without any fault: mend that first\n{said[0]}")
         for fault, outcome in zip(faults, outcomes, strict=True):
             yield fault, outcome.result()
