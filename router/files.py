@@ -1,9 +1,14 @@
 """Files that readers see old or new, never half: what the router's processes leave for each other and for later."""
 
 import os
+from functools import cache
 from pathlib import Path
+from typing import Final
 
 from router.core.channel import RUN_FILES
+
+SOCKET_PATH_BYTES_MAX: Final = 107
+"""The longest path of a Unix socket on Linux (sun_path without its last NUL)."""
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -33,3 +38,19 @@ def read_pin(run: Path, before: str | None) -> str | None:
         return None
     except (OSError, UnicodeDecodeError):
         return before
+
+
+def socket_path(run: Path, name: str) -> Path:
+    """Where to bind or connect the socket of that name in the run directory, however long the directory's path is.
+
+    A socket's address has at most 107 bytes (sun_path of unix(7)); a longer path is reached through a descriptor of
+    the directory, which stays open as long as the process.
+    """
+    path = run / name
+    is_short = len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX
+    return path if is_short else Path(f"/proc/self/fd/{_folder(run)}/{name}")
+
+
+@cache
+def _folder(run: Path) -> int:
+    return os.open(run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

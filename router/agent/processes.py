@@ -14,6 +14,7 @@ import msgspec
 from headgate.log import Log
 from headgate.wire.telemetry import ShadowCounters
 from router.core.channel import RUN_FILES, Assignment, Frames, Hello, Report, frame
+from router.files import socket_path
 
 UNREAD_BYTES_MAX: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
@@ -30,7 +31,7 @@ class Processes:
 
     async def listen(self, run: Path) -> asyncio.Server:
         """Open `agent.sock`; a socket that a dead agent left there is replaced (asyncio does that)."""
-        return await asyncio.start_unix_server(self._serve, run / RUN_FILES.agent_socket)
+        return await asyncio.start_unix_server(self._serve, socket_path(run, RUN_FILES.agent_socket))
 
     def assign(self, assignment: Assignment) -> None:
         """Hand the plan to everybody, also to those who connect later."""

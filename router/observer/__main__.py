@@ -17,6 +17,7 @@ import uvloop
 
 from headgate.log import Log
 from router.core.channel import RUN_FILES, Assignment, Report
+from router.files import socket_path
 from router.observer.agent import AgentLine
 from router.observer.intake import Intake
 from router.observer.observer import Observer
@@ -36,8 +37,8 @@ class Process:
         self._records = RecordLog(run / RUN_FILES.records, log)
         self._tallies = Tallies(run / RUN_FILES.shadows, _boot(run), log)
         self._observer = Observer(self._tallies, self._records, secrets.token_bytes(32))
-        self._agent = AgentLine(run / RUN_FILES.agent_socket, self._follow, log)
-        self._intake = Intake(run / RUN_FILES.observer_socket, self._observer.take, log)
+        self._agent = AgentLine(socket_path(run, RUN_FILES.agent_socket), self._follow, log)
+        self._intake = Intake(socket_path(run, RUN_FILES.observer_socket), self._observer.take, log)
         self._refused = ""
         self._kept = reported(self._tallies.snapshot("", 0.0))  # as the file has it
 

@@ -19,7 +19,7 @@ from headgate.wire.telemetry import IN_FLIGHT_AGES_S
 from router.core import counters as c
 from router.core.channel import RUN_FILES, Assignment, Hello, Report
 from router.core.serving import refusal
-from router.files import read_pin
+from router.files import read_pin, socket_path
 from router.proxy.agent_link import follow_agent, stored_assignment
 from router.proxy.capture import CopySink
 from router.proxy.client import Client
@@ -56,7 +56,7 @@ class Worker:
         self.addresses = Addresses()
         self.trips = TripsFile(run / RUN_FILES.trips)
         self.guardian = Guardian(self._counters)
-        self.sink = CopySink(str(run / RUN_FILES.observer_socket), self.cells, self.log)
+        self.sink = CopySink(str(socket_path(run, RUN_FILES.observer_socket)), self.cells, self.log)
         self.routing: Routing | None = None
         self.limits = Limits()
         self.active: set[Exchange] = set()
@@ -96,7 +96,9 @@ class Worker:
             )
         self.cells[c.STATE] = c.SERVING
         hello = Hello("worker", self._index, os.getpid())
-        self.spawn(follow_agent(str(self._run / RUN_FILES.agent_socket), hello, self.apply, self.log))
+        self.spawn(
+            follow_agent(str(socket_path(self._run, RUN_FILES.agent_socket)), hello, self.apply, self.log)
+        )
         self._tick()
         gc.collect()
         gc.freeze()

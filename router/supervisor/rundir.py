@@ -18,8 +18,6 @@ from router.core.counters import layout
 from router.files import replace_file
 
 LOCK: Final = "lock"
-SOCKET_PATH_BYTES_MAX: Final = 107
-"""The longest path of a Unix socket on Linux (sun_path without its last NUL)."""
 
 
 class CannotUse(Exception):
@@ -48,7 +46,6 @@ class RunDirectory:
 def claim(path: Path, workers: int) -> RunDirectory:
     """Take the directory (made if there is none, mode 700) and begin a life in it. CannotUse if another has it."""
     path = path.absolute()
-    _check_length(path)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
@@ -95,14 +92,3 @@ def _lock(path: Path) -> int:
             f"run directory {path} is in use by the router with pid {holder}; stop it or give another --run"
         ) from error
     return lock
-
-
-def _check_length(path: Path) -> None:
-    longest = max(
-        len(os.fsencode(path / name)) for name in (RUN_FILES.agent_socket, RUN_FILES.observer_socket)
-    )
-    if longest > SOCKET_PATH_BYTES_MAX:
-        raise CannotUse(
-            f"run directory {path}: its path is {longest - SOCKET_PATH_BYTES_MAX} bytes too long for the sockets inside;"
-            " give a shorter --run"
-        )

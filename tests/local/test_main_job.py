@@ -105,3 +105,12 @@ def test_a_rollout_applied_to_a_running_controller_gets_a_router_and_a_deleted_o
         machine.run("delete", "second", "--wait", "--timeout", "60s")
         until("its router is gone", lambda: "default/second" not in machine.endpoint["routers"])
         assert machine.status()["phase"] == "Healthy"
+
+
+def test_a_state_folder_deep_in_the_tree_works_as_any_other(tmp_path: Path) -> None:
+    deep = tmp_path / ("project-" * 8) / ("with-long-names-" * 4)
+    deep.mkdir(parents=True)
+    with Machine(deep, rollout([process("v1"), process("v2")], checks=[])) as machine, machine.load() as load:
+        machine.run("set-target", "sum", "v2", "--wait", "--timeout", "60s")
+        load.stop()
+    load.without_loss()

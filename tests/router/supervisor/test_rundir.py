@@ -55,11 +55,6 @@ def test_an_orphan_of_the_last_life_cannot_count_into_this_one(tmp_path: Path) -
     second.release()
 
 
-def test_a_path_too_long_for_its_sockets_is_refused_with_the_excess(tmp_path: Path) -> None:
-    with pytest.raises(CannotUse, match=r"bytes too long for the sockets inside"):
-        claim(tmp_path / ("x" * 120), workers=1)
-
-
 def test_a_path_that_is_a_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotUse, match=f"run directory {tmp_path}/file"):
