@@ -173,6 +173,7 @@ def _build(settings: LocalSettings) -> tuple[Local, Any]:
         next_action_at=next_at.get,
         is_ready=lambda: loop.has_seen(store.keys()),
         providers=frozenset(settings.providers),
+        compiler=compiler,
     )
     port = int(listener.getsockname()[1])
     local = Local(
