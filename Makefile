@@ -7,7 +7,7 @@ CODE := headgate controller router examples tests bench scripts
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock audit clean
+.PHONY: help run test properties planted bench-core check format lock audit clean
 
 help: ## this list
 	@echo 'Headgate: takes a new version of an ML model into production without hurting anyone.'
@@ -21,6 +21,15 @@ run: $(READY) ## the story on real models, live in this terminal, under 3 minute
 
 test: $(READY) ## all tests; names loudly what it skips for want of a program (TESTS=path for some of them)
 	@$(PY) -m pytest $(TESTS)
+
+properties: $(READY) ## the core in a made-up world, 200,000 steps, its invariants after each; prints what was reached (STEPS=n)
+	@$(PY) -m tests.properties $(STEPS)
+
+planted: $(READY) ## one wrong line at a time in the core: the tests must notice every one
+	@$(PY) -m tests.planted
+
+bench-core: $(READY) ## what a decision costs; table here, figures in bench/out/core.json (QUICK=1 for a short run)
+	@$(PY) -m bench.core
 
 check: $(READY) ## format, lint, types, layers, lock: what must hold before a commit
 	@$(PY) -m ruff format --check $(CODE)

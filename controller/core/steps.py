@@ -6,8 +6,9 @@ Shadow, canary, blue-green, pause and full are nothing but compilers to a tuple 
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
-from typing import assert_never
+from typing import Final, assert_never
 
 from controller.core.spec import (
     FULL,
@@ -70,6 +71,11 @@ def percent(basis_points: int) -> str:
     return f"{basis_points / 100:g} %"
 
 
+REMEMBERED: Final = 4096
+"""So many compiled plans and names are kept; compiling is most of what a decision would cost."""
+
+
+@lru_cache(maxsize=REMEMBERED)
 def compile_stages(stages: tuple[Stage, ...]) -> tuple[Step, ...]:
     """The steps of the stages, in order, ending with all traffic on the candidate.
 
@@ -92,6 +98,7 @@ def steps_of(spec: Spec, track: Track) -> tuple[Step, ...]:
     return compile_stages(spec.stages)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def digest(steps: tuple[Step, ...]) -> str:
     """A name for these very steps; equal steps have equal names."""
     return blake2b(repr(steps).encode(), digest_size=8).hexdigest()
