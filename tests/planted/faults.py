@@ -199,15 +199,21 @@ MACHINE = (
     ),
     Fault(
         "machine.py",
-        "if drafts.is_acknowledged(draft, retiring.since_generation):",
-        "if retiring.since_generation:",
+        "if trial.is_draining(retiring) and drafts.is_acknowledged(draft, retiring.since_generation):",
+        "if trial.is_draining(retiring):",
         "A version is stopped while a router still sends it traffic.",
     ),
     Fault(
         "machine.py",
-        "if retiring.elapsed_s >= retiring.drain_s + retiring.warm_s:",
-        "if retiring.elapsed_s >= retiring.warm_s:",
+        "if retiring.elapsed_s >= retiring.drain_s:",
+        "if retiring.elapsed_s:",
         "Requests in flight are cut: the drain time is not waited for.",
+    ),
+    Fault(
+        "machine.py",
+        "if retiring.warm_until is not None and draft.now >= retiring.warm_until:",
+        "if retiring.warm_until is not None:",
+        "The version to go back to is stopped as soon as it has drained.",
     ),
     Fault(
         "machine.py",
