@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from controller.core import draft as drafts
-from controller.core import slots, steps
+from controller.core import slots, steps, trial
 from controller.core.checks import Verdict
 from controller.core.draft import Draft
 from controller.core.plan import attempt_of
@@ -127,6 +127,8 @@ def _promote_full(draft: Draft, action: Action) -> str | None:
 def _pass_to(draft: Draft, action: Action, where: Callable[[Candidate], int]) -> str | None:
     """A person's Pass; a Fail still refuses it."""
     candidate = draft.status.candidate
+    if candidate is None and trial.start_held(draft, action.version, action.actor):
+        return None
     if candidate is None or candidate.name != action.version:
         return _not_on_trial(draft.status, action.version)
     failing = [r for r in draft.results if r.verdict is Verdict.FAIL and not r.dry_run]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from controller.core import draft as drafts
-from controller.core import steps, trial
+from controller.core import holds, steps, trial
 from controller.core.checks import AtMost, Check, NoSlower, NoWorse
 from controller.core.draft import Draft
 from controller.core.spec import OnExpire, OnInconclusive, Spec
@@ -86,6 +86,10 @@ def _at_rest(spec: Spec, status: Status, draft: Draft) -> Place:
             Phase.STALLED,
             f"{stable} is stable and has no ready endpoint: {draft.seen(status.stable.identity).message}",
         )
+    held = trial.held_start(draft)
+    if held is not None:
+        told = f"{stable} serves everything; {held[0].name} waits: {held[1]}"
+        return Place(Phase.PROGRESSING, told, held[1])
     return Place(Phase.HEALTHY, f"{stable} serves everything")
 
 
@@ -166,7 +170,8 @@ def waiting_for(draft: Draft, candidate: Candidate) -> str:
     if index < len(compiled):
         why = trial.obstacle(draft, candidate, compiled[index])
         return f"the way to {compiled[index].title}: {why}" if why else compiled[index].title
-    return "its promotion"
+    why = holds.on_move(draft, candidate)
+    return f"its promotion: {why}" if why else "its promotion"
 
 
 def unmet(draft: Draft) -> tuple[str, ...]:
@@ -199,6 +204,8 @@ def _missing(draft: Draft, candidate: Candidate) -> Iterator[str]:
         why = trial.obstacle(draft, candidate, compiled[candidate.step + 1])
         if why is not None:
             yield f"the way to {compiled[candidate.step + 1].title}: {why}"
+    elif (why := holds.on_move(draft, candidate)) is not None:
+        yield f"its promotion: {why}"
 
 
 def would_roll_back(spec: Spec, candidate: Candidate) -> tuple[str, ...]:

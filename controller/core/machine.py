@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from controller.core import draft as drafts
-from controller.core import explain, slots, steps, trial
+from controller.core import explain, holds, slots, steps, trial
 from controller.core import plan as plans
 from controller.core.actions import act
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric
@@ -101,15 +101,21 @@ def _turn_clocks(draft: Draft) -> None:
     is_ready = draft.is_ready(candidate)
     runs = candidate.acknowledged_at is not None and is_ready
     is_blind = runs and any(r.required and not r.dry_run and r.lack is Lack.NO_DATA for r in draft.results)
+    patience = 0.0 if holds.closed(draft) and not _expires(draft, candidate) else draft.elapsed_s
     turned = replace(
         candidate,
         step_s=candidate.step_s + (draft.elapsed_s if runs else 0.0),
-        stage_s=candidate.stage_s + draft.elapsed_s,
-        total_s=candidate.total_s + draft.elapsed_s,
+        stage_s=candidate.stage_s + patience,
+        total_s=candidate.total_s + patience,
         waiting_s=0.0 if is_ready else candidate.waiting_s + draft.elapsed_s,
         no_data_s=candidate.no_data_s + draft.elapsed_s if is_blind else 0.0,
     )
     draft.status = replace(draft.status, candidate=turned)
+
+
+def _expires(draft: Draft, candidate: Candidate) -> bool:
+    """Is the present step one that people end, who keep no windows?"""
+    return steps.at(drafts.compiled_steps(draft, candidate), candidate.step).expires_s is not None
 
 
 def _retire(draft: Draft) -> None:
@@ -213,4 +219,7 @@ def _requeue_at(draft: Draft) -> float | None:
     leaving = [r.warm_until for r in status.retiring if r.warm_until is not None]
     if is_busy or any(trial.is_draining(r) for r in status.retiring):
         return draft.now + 1.0
+    held = holds.closed(draft) if trial.held_start(draft) is not None else None
+    if held is not None and held.opens_at is not None:
+        leaving.append(held.opens_at)
     return min(leaving, default=None)

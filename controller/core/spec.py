@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from controller.core.checks import Check
+from controller.core.schedule import ALWAYS, Schedule
 from headgate.wire.plan import Capture, Comparison, Guard, IdentityKey, Limits, Overrides, Rewrite
 
 FULL: Final = 10_000
@@ -185,6 +186,7 @@ class Spec:
     traffic: TrafficPolicy = TrafficPolicy()
     rollback_window: RollbackWindow = RollbackWindow()
     supersede: Supersede = Supersede.REPLACE
+    schedule: Schedule = ALWAYS
     paused: bool = False
 
     def version(self, name: str) -> VersionSpec | None:

@@ -113,7 +113,7 @@ class Candidate:
     step's plan is acknowledged and the candidate ready, `stage_s` and `total_s` always, `waiting_s` while no
     endpoint is ready, `no_data_s` while a required check has no data. `pass_to` is the step to which `passed_by`, a
     person, passed it, 0 if nobody did. `approved_by` are the people who approved the present stage, `skipped` the
-    stages (from 0) that a person left out. `failed`: its share goes as soon as there is somewhere to go.
+    stages (from 0) that a person left out, `admitted_by` who let it start outside the schedule. `failed`: its share goes as soon as there is somewhere to go.
     """
 
     name: str
@@ -134,6 +134,7 @@ class Candidate:
     passed_by: str = ""
     approved_by: tuple[str, ...] = ()
     skipped: tuple[int, ...] = ()
+    admitted_by: str = ""
     failed: Failed | None = None
 
 

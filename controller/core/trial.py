@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from controller.core import draft as drafts
-from controller.core import slots, steps
+from controller.core import holds, slots, steps
 from controller.core.checks import Check, CheckResult, Lack, Metric, Verdict
 from controller.core.draft import PENDING, Draft
 from controller.core.spec import FULL, OnExpire, OnInconclusive, Spec, Supersede, VersionSpec
@@ -104,22 +104,54 @@ def _next(draft: Draft, target: VersionSpec) -> VersionSpec:
     return next(waiting, target)
 
 
-def _start(draft: Draft, target: VersionSpec) -> None:
-    """Begin the target's trial, unless it has failed or another version still drains."""
+def _may_start(draft: Draft, target: VersionSpec) -> bool:
+    """Is there anything to try, nothing on trial or draining, and has it not failed?"""
     status = draft.status
     if status.stable is None or not status.is_stable_proven or status.stable.identity == target.identity:
-        return
+        return False
     if is_failed(status, target.identity) or status.stable.name == target.name:
-        return
-    if any(is_draining(r) for r in status.retiring if r.identity != target.identity):
+        return False
+    is_alone = not any(is_draining(r) for r in status.retiring if r.identity != target.identity)
+    return is_alone and status.candidate is None
+
+
+def held_start(draft: Draft) -> tuple[VersionSpec, str] | None:
+    """The version whose trial could start but for the schedule, and what that says."""
+    target = draft.spec.version(draft.spec.target)
+    following = None if target is None else _next(draft, target)
+    if following is None or not _may_start(draft, following):
+        return None
+    why = holds.on_start(draft, _track(draft, following.identity))
+    return None if why is None else (following, why)
+
+
+def start_held(draft: Draft, version: str, by: str) -> bool:
+    """Start the trial that the schedule holds back, for a person said so; False if it holds none of that version."""
+    held = held_start(draft)
+    if held is None or held[0].name != version:
+        return False
+    _start(draft, held[0], by)
+    return True
+
+
+def _start(draft: Draft, target: VersionSpec, admitted_by: str = "") -> None:
+    """Begin the target's trial, unless something speaks against it; a person may let it in outside the schedule."""
+    status = draft.status
+    if not _may_start(draft, target):
         return
     track = _track(draft, target.identity)
+    held = holds.on_start(draft, track)
+    if held is not None and not admitted_by:
+        return
     named = steps.digest(steps.steps_of(draft.spec, track))
-    candidate = Candidate(target.name, target.identity, track=track, steps_digest=named)
+    candidate = Candidate(
+        target.name, target.identity, track=track, steps_digest=named, admitted_by=admitted_by
+    )
     if target.name in status.queue:
         behind = status.queue[status.queue.index(target.name) + 1 :]
         draft.status = replace(status, queue=behind)
-    drafts.begin(draft, candidate, HOW[track])
+    how = HOW[track] if held is None else f"{HOW[track]}: {admitted_by} lets it in, though {held}"
+    drafts.begin(draft, candidate, how)
 
 
 def _track(draft: Draft, identity: str) -> Track:
@@ -152,6 +184,7 @@ def _follow_stages(draft: Draft, candidate: Candidate) -> None:
         steps_digest=named,
         issued_generation=0 if begins_anew else PENDING,
         started_at=candidate.started_at,
+        admitted_by=candidate.admitted_by,
         total_s=candidate.total_s,
         waiting_s=candidate.waiting_s,
         failed=candidate.failed,
@@ -232,12 +265,13 @@ def proceed(draft: Draft) -> None:
     if candidate is None or candidate.failed is not None or draft.is_paused:
         return
     if candidate.issued_generation == 0:
-        _enter(draft, candidate, max(candidate.pass_to, 0), "it is ready")
+        _enter(draft, candidate, max(candidate.pass_to, 0), f"it is ready{holds.aside(draft, candidate)}")
         return
     candidate = _acknowledge(draft, candidate)
     step = steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
     if candidate.pass_to > candidate.step:
-        _enter(draft, candidate, candidate.pass_to, f"{candidate.passed_by} passed it")
+        why = f"{candidate.passed_by} passed it{holds.aside(draft, candidate)}"
+        _enter(draft, candidate, candidate.pass_to, why)
     elif step.stage in candidate.skipped:
         _enter(draft, candidate, candidate.step + 1, f"{candidate.passed_by} left {step.title} out")
     elif candidate.acknowledged_at is not None and draft.is_ready(candidate):
@@ -265,7 +299,8 @@ def _enter(draft: Draft, candidate: Candidate, index: int, why: str) -> None:
     while index < len(compiled) and compiled[index].stage in candidate.skipped:
         index += 1
     if index >= len(compiled):
-        _promote(draft, candidate, why)
+        if holds.on_move(draft, candidate) is None:
+            _promote(draft, candidate, why)
         return
     step = compiled[index]
     if obstacle(draft, candidate, step) is not None:
@@ -305,7 +340,7 @@ def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
         return None  # away from a version that a person rolled back: for that one it is a decrease
     if not draft.is_ready(draft.status.stable):
         return f"{draft.status.stable.name if draft.status.stable else 'stable'} has no ready endpoint to go back to"
-    return router_obstacle(draft)
+    return router_obstacle(draft) or holds.on_move(draft, candidate)
 
 
 def router_obstacle(draft: Draft) -> str | None:

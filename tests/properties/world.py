@@ -13,6 +13,7 @@ from controller.core import slots, steps
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric, Verdict
 from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
+from controller.core.schedule import ALWAYS, Closed, Freeze, Recurring, Schedule, state
 from controller.core.spec import (
     Advance,
     ApprovalStage,
@@ -36,8 +37,10 @@ from controller.core.status import (
     Decision,
     Observed,
     Phase,
+    Reason,
     RouterObserved,
     Status,
+    Track,
     Trip,
     Verb,
     VersionObserved,
@@ -81,6 +84,12 @@ CHECKS = (
     Check("slo", Metric.ERRORS, AtMost(0.02)),
     Check("agree", Metric.DISAGREEMENT, AtMost(0.01)),
     Check("watched", Metric.LATENCY, AtMost(0.5), required=False),
+)
+
+SCHEDULES = (
+    ALWAYS,
+    Schedule((Recurring("*/2 * * * *", 60.0),)),
+    Schedule(freezes=(Freeze(Recurring("*/3 * * * *", 60.0), "every third minute"),)),
 )
 
 NAMES = ("v1", "v2", "v3")
@@ -222,6 +231,7 @@ class World:
                 onward = self.choose.pick(tuple(OnInconclusive))
                 window = RollbackWindow(self.choose.pick((0, 1, 3)), self.choose.pick((10.0, 1e6)))
                 spec = replace(spec, rollback_window=window, supersede=self.choose.pick(tuple(Supersede)))
+                spec = replace(spec, schedule=self.choose.pick(SCHEDULES))
                 policy = DecisionPolicy(
                     on_inconclusive=onward, on_no_data=onward, no_data_timeout_s=20.0, max_duration_s=300.0
                 )
@@ -259,7 +269,7 @@ class World:
         """From now on nothing goes wrong: routers live, everything passes, nobody interferes."""
         self.evidence = {check.name: (Verdict.PASS, Lack.NONE, False) for check in CHECKS}
         self.pairs, self.actions, self.looping = 1000, [], set()
-        self.spec = replace(self.spec, paused=False, policy=DecisionPolicy())
+        self.spec = replace(self.spec, paused=False, policy=DecisionPolicy(), schedule=ALWAYS)
         for router in self.routers.values():
             router.is_gone, router.pinned, router.trips = False, None, ()
 
@@ -361,6 +371,7 @@ class World:
     def _record(self, before: Status, decision: Decision) -> None:
         after = decision.status
         self._check_latched(before, after)
+        self._check_schedule(decision)
         self.stored = after
         for result in decision.actions:
             assert result.id not in self.answered, "an action was handled twice"
@@ -383,6 +394,25 @@ class World:
                 self.seen[f"failed: {failed.cause}"] += 1
         if after.phase is Phase.ROLLED_BACK:
             assert after.candidate is None
+
+    def _check_schedule(self, decision: Decision) -> None:
+        """Outside the schedule nothing starts, rises or is promoted, unless a person said so or it is a way back."""
+        if not isinstance(state(self.spec.schedule, self.now), Closed):
+            return
+        self.seen["schedule: closed"] += 1
+        for event in decision.events:
+            if event.reason is Reason.STARTED:
+                unheld = ("lets it in", "is the first version", "with one flip", "again, to replace")
+                assert any(words in event.message for words in unheld), event.message
+        for record in decision.records:
+            if record.reason in (Reason.WEIGHT_RAISED, Reason.PROMOTED):
+                self.seen["schedule: overruled"] += 1
+                assert "though" in record.sentence or self._is_way_back(decision), record.sentence
+
+    def _is_way_back(self, decision: Decision) -> bool:
+        """Is what moved, also if it was just promoted, a version that was stable before?"""
+        candidate = decision.status.candidate or self.stored.candidate
+        return candidate is not None and candidate.track is Track.RETURN
 
     def _check_latched(self, before: Status, after: Status) -> None:
         """I3: a version that failed is never on trial again, and never stable again, without a retry."""

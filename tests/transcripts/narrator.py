@@ -8,12 +8,15 @@ the tests with UPDATE_TRANSCRIPTS=1 to write the new text, and review the diff l
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric, Verdict
 from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
+from controller.core.schedule import Fixed, Freeze, Recurring, Schedule
 from controller.core.spec import (
     AUTO_EVERY_S,
     AUTO_WEIGHTS,
@@ -158,6 +161,9 @@ class Narrator:
             (r"(ann|bob): undo (v\d)(?: to (v\d))?", self._undoes),
             (r"(ann|bob): ([a-z-]+) (v\d)(?:, (.+))?", self._acts),
             (r"the controller restarts", self._restarts),
+            (r"it is (.+)", self._at),
+            (r"window: (.+) for (\d+)h (\S+)", self._opens),
+            (r"frozen from (.+) to (.+): (.+)", self._freezes),
         )
 
     def _stages(self, text: str) -> None:
@@ -225,6 +231,17 @@ class Narrator:
     def _window(self, versions: str, seconds: str) -> None:
         self._edit(rollback_window=RollbackWindow(int(versions), float(seconds)))
 
+    def _at(self, text: str) -> None:
+        self.now = _utc(text)
+
+    def _opens(self, cron: str, hours: str, zone: str) -> None:
+        window = Recurring(cron, float(hours) * 3600, ZoneInfo(zone), zone)
+        self._edit(schedule=Schedule((window,), self.spec.schedule.freezes))
+
+    def _freezes(self, start: str, end: str, reason: str) -> None:
+        freeze = Freeze(Fixed(_utc(start), _utc(end)), reason)
+        self._edit(schedule=Schedule(self.spec.schedule.windows, (freeze,)))
+
     def _restarts(self) -> None:
         self.epoch += 1
         self.status = restarted(self.status)
@@ -272,6 +289,10 @@ class Narrator:
             samples=self.pairs,
             high=self.high,
         )
+
+
+def _utc(text: str) -> float:
+    return datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp()
 
 
 def restarted(status: Status) -> Status:
