@@ -155,7 +155,7 @@ def add_block(evidence: Evidence, block: Tally, changes: int, rules: Rules) -> E
     return evidence._replace(
         worse=worse,
         strict=strict,
-        better=_pass_products(evidence, block, in_outage, rules),
+        better=pass_products(evidence, block, in_outage, rules),
         sums=sums,
         total=evidence.total.plus(block),
         reference_share=evidence.reference_share + _kappa(block) * block.reference_events,
@@ -186,7 +186,8 @@ def _fail_products(
     return worse, _multiply(evidence.strict, gains, onset, limit, rules.dispersion, cap)
 
 
-def _pass_products(evidence: Evidence, block: Tally, in_outage: bool, rules: Rules) -> tuple[float, ...]:
+def pass_products(evidence: Evidence, block: Tally, in_outage: bool, rules: Rules) -> tuple[float, ...]:
+    """The products that prove a Pass, with one more block; none gains from one in which stable itself is out."""
     limit = 0.0 if in_outage else (math.log(1 / PASS_ALPHA) + 2.5) / rules.clip_blocks
     gains = log_gains(block, rules.tolerance, BETTER)
     cap = CEILING / PASS_ALPHA

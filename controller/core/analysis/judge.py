@@ -127,7 +127,7 @@ def _judge_one(check: Check, state: CheckState | None, context: _Context) -> tup
     if any(line.has_failed for line in state.lines.values()):
         return state, _result(check, state, "", context)
     look = _look(check, _entered(check, state, context), context)
-    tolerance = _tolerance(check, look.state.boundary)
+    tolerance = tolerance_of(check, look.state.boundary)
     if isinstance(tolerance, str):
         return look.state, _result(check, look.state, look.lack or tolerance, context)
     grown = look.state
@@ -149,7 +149,7 @@ def _entered(check: Check, state: CheckState, context: _Context) -> CheckState:
         if acknowledged and not state.acknowledged:
             return state._replace(acknowledged=True, samples=NOTHING, lost=0)
         return state
-    tolerance = _tolerance(check, state.boundary)
+    tolerance = tolerance_of(check, state.boundary)
     lines = state.lines
     if not isinstance(tolerance, str):
         lines = {key: _closed(check, state, key, context.now, tolerance, context) for key in state.lines}
@@ -217,7 +217,7 @@ def _said(state: CheckState, skipped: tuple[str, ...]) -> CheckState:
 # --- counting --------------------------------------------------------------------------------------------------
 
 
-def _tolerance(check: Check, boundary: Boundary | None) -> Tolerance | str:
+def tolerance_of(check: Check, boundary: Boundary | None) -> Tolerance | str:
     """What the engine tolerates; or in words why this limit cannot be judged on this metric."""
     match check.limit:
         case NoWorse(ratio, plus) if check.metric is not Metric.LATENCY:
@@ -262,7 +262,7 @@ def _add_tick(
         opened_at = tick.since if line.block == NOTHING else line.opened_at
         lines[key] = line._replace(block=line.block.plus(counts), opened_at=opened_at)
         elapsed = tick.until - opened_at
-        if _is_due(lines[key].block, elapsed, block_s, tolerance):
+        if is_due(lines[key].block, elapsed, block_s, tolerance):
             lines[key] = _closed(check, state._replace(lines=lines), key, tick.until, tolerance, context)
     acknowledged_at = context.step.acknowledged_at
     if acknowledged_at is None or tick.since < acknowledged_at:
@@ -271,7 +271,8 @@ def _add_tick(
     return state._replace(lines=lines, samples=samples, lost=state.lost + tick.lost)
 
 
-def _is_due(block: Tally, elapsed: float, block_s: float, tolerance: Tolerance) -> bool:
+def is_due(block: Tally, elapsed: float, block_s: float, tolerance: Tolerance) -> bool:
+    """Whether a block that has been open for `elapsed` seconds is counted now."""
     if elapsed < block_s:
         return False
     return tolerance.is_absolute or block.reference_requests >= REFERENCE_MIN or elapsed >= BLOCK_MAX_S
@@ -294,7 +295,7 @@ def _closed(
 
 
 def _result(check: Check, state: CheckState, lack: str, context: _Context) -> CheckResult:
-    tolerance = _tolerance(check, state.boundary)
+    tolerance = tolerance_of(check, state.boundary)
     if isinstance(tolerance, str):
         return _nothing(check, lack or tolerance)
     key = next((name for name, line in state.lines.items() if line.has_failed), WHOLE)
