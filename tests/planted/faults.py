@@ -647,8 +647,8 @@ JUDGE = (
     ),
     Fault(
         "analysis/judge.py",
-        "return state._replace(acknowledged=True, samples=NOTHING, lost=0)",
-        "return state._replace(acknowledged=True)",
+        "if acknowledged_at is None or tick.since < acknowledged_at:",
+        "if acknowledged_at is None:",
         "Requests from before the routers carried the step count for it.",
     ),
     Fault(

@@ -138,6 +138,13 @@ def test_a_paused_rollout_stays_where_it_is_and_still_fails():
     assert weight(story) == 0
 
 
+def test_a_paused_rollout_does_not_move_when_what_it_waited_for_comes():
+    story = on_trial("errors says nothing", "wait 30s", "ann: pause v2", "errors says Pass", "wait 10s")
+    assert weight(story) == 500
+    story.tell("ann: resume v2")
+    assert weight(story) == 5000
+
+
 def test_what_the_next_weight_could_cost_must_be_within_the_risk_budget():
     story = on_trial("errors says undecided", stages="ramp budget 0.1%")
     story.tell("wait 20s")

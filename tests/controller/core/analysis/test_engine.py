@@ -210,3 +210,38 @@ def test_no_numbers_make_it_raise_or_leave_the_finite(blocks, rho, delta, alpha)
     if evidence.low is not None and evidence.high is not None:
         assert -1 <= evidence.low <= 1
         assert -1 <= evidence.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("block", "is_catastrophe"),
+    [
+        (Tally(100, 50, 1000, 10), True),
+        (Tally(100, 21, 1000, 10), True),
+        (Tally(100, 20, 1000, 10), False),
+        (Tally(100, 50, 1000, 50), False),
+        (Tally(100, 50, 1000, 300), False),
+        (Tally(19, 19, 1000, 0), False),
+        (Tally(100, 50, 0, 0), True),
+    ],
+)
+def test_a_catastrophe_is_a_fifth_of_the_requests_twenty_of_them_and_ten_times_what_stable_has(
+    block, is_catastrophe
+):
+    rules = Rules(Tolerance(1.2, 0.0002), alpha=0.01, interval_alpha=0.01)
+    assert add_block(NO_EVIDENCE, block, 0, rules).catastrophic is is_catastrophe
+
+
+def test_an_outage_that_both_share_is_clipped_however_bad_it_is():
+    rules = Rules(Tolerance(1.2, 0.0), alpha=0.001, interval_alpha=0.01)
+    both = Tally(1000, 900, 1000, 500)
+    twice = add_block(add_block(NO_EVIDENCE, both, 0, rules), both, 0, rules)
+    assert not twice.is_worse_than_tolerated(rules.alpha)
+
+
+def test_a_block_says_something_when_both_versions_had_requests_or_stable_is_not_asked():
+    compared, absolute = Tolerance(1.2, 0.0), Tolerance(0.0, 0.01)
+    assert is_usable(Tally(10, 0, 10, 0), compared)
+    assert not is_usable(Tally(10, 0, 0, 0), compared)
+    assert not is_usable(Tally(0, 0, 10, 0), compared)
+    assert is_usable(Tally(10, 0, 0, 0), absolute)
+    assert not is_usable(Tally(0, 0, 10, 0), absolute)

@@ -146,6 +146,15 @@ def test_evidence_accumulates_over_steps_of_different_weight():
     assert check.lines[""].evidence.total.requests > before + 1000
 
 
+def test_a_block_stays_open_until_stable_has_twenty_requests():
+    judged, router = Judge(), Router()
+    steady(judged, router, START, 9, stable=(2, 0))
+    assert judged.state.checks["errors"].lines[""].evidence.blocks == 0
+    steady(judged, router, START + 9, 6, stable=(2, 0))
+    assert judged.state.checks["errors"].lines[""].evidence.blocks == 1
+    assert judged.state.checks["errors"].lines[""].evidence.total.reference_requests >= 20
+
+
 def test_a_block_never_mixes_two_weights():
     """Stable at 1 % in busy seconds only: mixed blocks would show a difference that is none."""
     judged, router = Judge(), Router()
@@ -418,6 +427,33 @@ def test_one_bad_slice_fails_the_whole_and_is_named():
     assert shadowed(replace(check, per_slice=False), 60, 50, 4, slices=slices).verdict is not Verdict.FAIL
 
 
+def test_a_slice_needs_far_stronger_evidence_than_the_whole():
+    """There may be thirty-two of them, and each gets a chance to be unlucky."""
+    check = replace(AGREE, limit=AtMost(0.10), per_slice=True)
+    judged, router = Judge((check,)), Router()
+    judged.look(START - 1, router)
+    for now in seconds(600):
+        router.compare(50, 7, {"digit=4": (50, 7)})
+        if judged.look(now, router).verdict is Verdict.FAIL:
+            break
+    lines = judged.state.checks[check.name].lines
+    assert lines[""].has_failed
+    assert not lines["digit=4"].has_failed
+
+
+def test_a_slice_that_failed_has_failed_whatever_comes_after():
+    check = replace(AGREE, limit=AtMost(0.10), per_slice=True)
+    judged, router = Judge((check,)), Router()
+    verdicts = []
+    judged.look(START - 1, router)
+    for now in seconds(300):
+        bad = 4 if now < START + 60 else 0
+        router.compare(50, bad, {"digit=4": (5, bad), "digit=5": (45, 0)})
+        verdicts.append(judged.look(now, router).verdict)
+    assert verdicts[60] is Verdict.FAIL
+    assert verdicts[-1] is Verdict.FAIL
+
+
 def test_noise_of_stable_itself_is_not_held_against_the_candidate():
     check = replace(AGREE, limit=NoWorse(1.0, 0.03))
     noisy = shadowed(check, 120, 50, 10, self_pairs=20, self_disagreements=4)
@@ -456,6 +492,19 @@ def test_a_provider_alone_is_enough_to_fail_and_to_pass():
     good, _ = polled((3000, 30), (3000, 30))
     assert good.verdict is Verdict.PASS
     assert good.is_fresh
+
+
+def test_where_both_versions_are_scraped_at_different_seconds_a_fail_needs_more_blocks():
+    """A burst that both have falls into another block of each: three blocks do not outlast it."""
+    judged = Judge((REDO,))
+    for second in range(0, 1200, 5):
+        now = START + second
+        arms = Arms(growing(30000, 5700, until=now - 2), growing(30000, 30, until=now - 7))
+        if judged.look(now, counts={"redo": arms}).verdict is Verdict.FAIL:
+            break
+    line = judged.state.checks["redo"].lines[""]
+    assert line.has_failed
+    assert line.evidence.blocks >= 6
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,9 @@ def test_nan_infinite_and_negative_samples_are_left_out():
         total={"a": every(15, 0, 10, 20, 30, 40, 50, 60), "b": every(15, math.nan, math.nan)},
     )
     found = increments(Arms(odd, odd), START - 90, None, False, START)
-    assert grown(found).events == pytest.approx(grown(found).requests / 10)
+    assert found.skipped == ()
+    assert grown(found).requests == pytest.approx(50)
+    assert grown(found).events == pytest.approx(5)
 
 
 EMPTY = Counts({}, {})
