@@ -33,7 +33,6 @@ SLOW = (
     "misses_the_truth",
     "whatever_it_is_given_it_answers",
     "no_numbers_make_it_raise",
-    "damage_anywhere",
     "five_times_the_errors",
     "the_seeded_runs_reach",
 )

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core.analysis.engine import Tally
+from controller.core.analysis.inputs import Roles
 from controller.core.analysis.reports import ROUTERS_MAX, News, news, reader
-from controller.core.analysis.state import WHOLE, Baseline, Boundary
+from controller.core.analysis.state import WHOLE, Baseline, Boundary, Counted
 from controller.core.checks import AtMost, Check, Metric, NoSlower, NoWorse
+from controller.core.status import VersionRef
 from headgate.histogram import bucket_of
 from headgate.wire.telemetry import Telemetry, VersionCounters
 from tests.controller.core.analysis.worlds import CANDIDATE, ERRORS, ROLES, STABLE, START, Router
@@ -173,6 +175,19 @@ def test_pairs_and_failures_of_the_shadow_alone_count_and_slices_apart():
     router.compare(100, 5, {"digit=4": (10, 4)}, shadow_failed=3)
     second = looked([router.report(START + 1)], first, read=read)
     assert second.counts == {WHOLE: Tally(103, 8), "digit=4": Tally(10, 4)}
+
+
+def test_pairs_compared_with_another_stable_or_of_another_candidate_do_not_count():
+    check = Check("agree", Metric.DISAGREEMENT, AtMost(0.01))
+    router = Router()
+    router.compare(100, 5)
+    report = router.report(START)
+    for roles in (
+        Roles(CANDIDATE, 1, VersionRef("v6", "hash-of-v6")),
+        Roles(VersionRef("v9", "hash-of-v9"), 1, STABLE),
+    ):
+        assert reader(check, roles, None)(report, {})[WHOLE] == Counted()
+    assert reader(check, ROLES, None)(report, {})[WHOLE] == Counted(100, 5)
 
 
 def test_against_the_noise_stable_replayed_to_itself_is_the_reference():
