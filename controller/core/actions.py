@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from controller.core import draft as drafts
-from controller.core import slots, steps, trial
+from controller.core import holds, slots, steps, trial
 from controller.core.checks import Verdict
 from controller.core.draft import Draft
 from controller.core.plan import attempt_of
@@ -173,6 +173,8 @@ def _resume(draft: Draft, action: Action) -> str | None:
         draft.status = replace(draft.status, paused=None)
     elif draft.spec.paused:
         return "it is paused by its spec: set spec.paused to false"
+    elif present.gate is Gate.PERSON and (held := holds.on_move(draft, candidate)) is not None:
+        return f"{held}; `headgate promote` goes past it"
     elif present.gate is Gate.PERSON:
         return _promote(draft, action)
     else:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from controller.core import checks as core_checks
 from controller.core import spec as core
 from controller.crd import models
+from controller.crd.schedules import schedule_of
 from controller.crd.stages import Placed, checks_of, gates, names_at, placed
 from headgate.wire import plan
 
@@ -62,6 +63,8 @@ def spec_of(rollout: models.ModelRollout, generation: int) -> core.Spec:
         ),
         traffic=_traffic(spec),
         rollback_window=core.RollbackWindow(spec.rollback_window.versions, spec.rollback_window.within),
+        supersede=core.Supersede(spec.schedule.supersede),
+        schedule=schedule_of(spec.schedule),
         paused=spec.paused,
     )
 

@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from controller.crd.quantities import BasisPoints, Duration, Milliseconds, Percent, PerMillion, Points, Size
+from controller.crd.times import Cron, Minutes, Moment, Zone
 
 API_VERSION: Final = "headgate.dev/v1alpha1"
 KIND: Final = "ModelRollout"
@@ -488,6 +489,33 @@ class RollbackWindow(Model):
     within: Annotated[float, Duration("0s", "90d")] = 604_800.0
 
 
+class Window(Model):
+    """When the robot may raise shares and promote: from each time that `cron` names in `tz`, `for` that long."""
+
+    cron: Cron
+    for_: Annotated[float, Minutes("1m", "31d"), Field(alias="for")]
+    tz: Zone = "UTC"
+
+
+class Freeze(Model):
+    """When it may not, whatever the windows say: `from` one moment `until` another, or `cron` and `for`."""
+
+    from_: Annotated[Moment | None, Field(alias="from")] = None
+    until: Moment | None = None
+    cron: Cron | None = None
+    for_: Annotated[Annotated[float, Minutes("1m", "31d")] | None, Field(alias="for")] = None
+    tz: Zone = "UTC"
+    reason: Annotated[str, Field(max_length=256)] = ""
+
+
+class Schedule(Model):
+    """When the robot may go forward, and what a new target does to a trial under way. A person may always."""
+
+    windows: Annotated[list[Window], Field(max_length=16)] = []
+    freeze: Annotated[list[Freeze], Field(max_length=64)] = []
+    supersede: Literal["replace", "finish", "queue"] = "replace"
+
+
 class RolloutSpec(Model):
     """Everything the user asks for."""
 
@@ -499,7 +527,6 @@ class RolloutSpec(Model):
         "warmup": "warm-up is not there yet; let readiness fail until the model is warm",
         "slices": "slices are not there yet",
         "deletionPolicy": "it needs the Kubernetes controller",
-        "schedule": "schedules are not there yet",
         "hooks": "hooks are not there yet",
         "notifications": "notifications are not there yet",
         "traffic": "there is one data plane as yet, our router",
@@ -521,6 +548,7 @@ class RolloutSpec(Model):
     capacity: Capacity = Capacity()
     limits: Limits = Limits()
     rollback_window: RollbackWindow = RollbackWindow()
+    schedule: Schedule = Schedule()
     paused: bool = False
 
 

@@ -24,6 +24,7 @@ from controller.crd.models import (
     Shadow,
 )
 from controller.crd.quantities import BasisPoints
+from controller.crd.schedules import findings, shuts_for_good
 from controller.crd.stages import (
     StageModel,
     cannot_conclude,
@@ -439,6 +440,21 @@ def _no_data_fits(rollout: ModelRollout) -> Iterator[Finding]:
         )
 
 
+def _schedule(rule: str) -> Rule:
+    def find(rollout: ModelRollout) -> Iterator[Finding]:
+        yield from ((path, text) for name, path, text in findings(rollout.spec.schedule) if name == rule)
+
+    return Rule(rule, find)
+
+
+def _window_opens(rollout: ModelRollout) -> Iterator[Finding]:
+    if shuts_for_good(rollout.spec.schedule):
+        yield (
+            "spec.schedule.freeze",
+            "the freezes cover every window all year: no rollout would ever go forward; shorten one of them",
+        )
+
+
 RULES: Final = (
     Rule("one-source", _one_source),
     Rule("readiness-place", _readiness_place),
@@ -470,5 +486,9 @@ RULES: Final = (
     Rule("check-never-runs", _runs_somewhere),
     Rule("band-order", _band_order),
     Rule("no-data-timeout", _no_data_fits),
+    _schedule("cron-fires"),
+    _schedule("freeze-form"),
+    _schedule("freeze-order"),
+    Rule("window-opens", _window_opens),
 )
 """The table, in the order in which faults are listed."""

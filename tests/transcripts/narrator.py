@@ -116,6 +116,7 @@ class Narrator:
     actions: list[Action] = field(default_factory=list)
     serial: int = 0
     restarts_always: bool = False
+    requeue_at: float | None = None
 
     def tell(self, line: str) -> list[str]:
         """Do what the line says and decide; what is worth telling of the decision, a line each."""
@@ -260,7 +261,7 @@ class Narrator:
         assert not violations(self.spec, before, decision, observed)
         answered = {answer.id for answer in decision.actions}
         self.actions = [action for action in self.actions if action.id not in answered]
-        self.status = decision.status
+        self.status, self.requeue_at = decision.status, decision.requeue_at
         if decision.target is not None:
             self._edit(target=decision.target)
         told = [

@@ -76,7 +76,7 @@ UNKNOWN = [
     ("template", "need the Kubernetes controller"),
     ("workloadRef", "needs the Kubernetes controller"),
     ("warmup", "warm-up is not there yet"),
-    ("schedule", "schedules are not there yet"),
+    ("match", "A/B by request is not there yet"),
     ("strategy.stages.1.match", "A/B by request is not there yet"),
     ("versions.0.service", "needs the Kubernetes controller"),
     ("checks.0.watch", "write required: false"),

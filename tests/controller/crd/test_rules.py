@@ -24,6 +24,10 @@ def canary(**fields: Any) -> Change:
     return lambda spec: spec.update(strategy={"canary": fields}, checks=[ERRORS])
 
 
+def freeze(**fields: str) -> Change:
+    return lambda spec: spec.update(schedule={"freeze": [fields]})
+
+
 def versions(index: int, **fields: Any) -> Change:
     return lambda spec: spec["versions"][index].update(fields)
 
@@ -313,6 +317,49 @@ BROKEN: list[tuple[str, Change, str, str]] = [
         lambda spec: spec.update(compare={"bands": {"boundary": [0.8, 0.5]}}),
         "spec.compare.bands.boundary",
         "upside down",
+    ),
+    (
+        "cron-fires",
+        lambda spec: spec.update(schedule={"windows": [{"cron": "0 0 31 2 *", "for": "6h"}]}),
+        "spec.schedule.windows[0].cron",
+        "names a day that no month has",
+    ),
+    (
+        "cron-fires",
+        lambda spec: spec.update(schedule={"freeze": [{"cron": "0 0 30 FEB *", "for": "6h"}]}),
+        "spec.schedule.freeze[0].cron",
+        "names a day that no month has",
+    ),
+    ("freeze-form", freeze(cron="0 0 * * *"), "spec.schedule.freeze[0]", "write one of these pairs"),
+    ("freeze-form", freeze(), "spec.schedule.freeze[0]", "write one of these pairs"),
+    (
+        "freeze-form",
+        freeze(**{"from": "2026-02-30", "until": "2026-03-01"}),
+        "spec.schedule.freeze[0].from",
+        "no time of any calendar",
+    ),
+    (
+        "freeze-order",
+        freeze(**{"from": "2026-12-24", "until": "2026-12-24"}),
+        "spec.schedule.freeze[0].until",
+        "not after from",
+    ),
+    (
+        "freeze-order",
+        freeze(**{"from": "2026-12-24", "until": "2028-12-24"}),
+        "spec.schedule.freeze[0].until",
+        "longer than a year",
+    ),
+    (
+        "window-opens",
+        lambda spec: spec.update(
+            schedule={
+                "windows": [{"cron": "0 9 * * *", "for": "6h"}],
+                "freeze": [{"cron": "0 8 * * *", "for": "8h"}],
+            }
+        ),
+        "spec.schedule.freeze",
+        "cover every window",
     ),
 ]
 
