@@ -91,6 +91,7 @@ class CheckResult:
 
     `is_fresh`: data of the present step, at least `min_requests` of it, none older than the freshness bound.
     `is_holding`: the strict test shows the candidate worse than stable, if not worse than tolerated: no increase.
+    `is_shared`: stable itself has far more events than it used to, so what goes wrong is not the candidate's alone.
     `estimate` and `reference` are the candidate's and stable's ratios (fractions) or None; `low` and `high` bound
     their difference at `1 - alpha`, `bound` is the tolerated difference. `samples` are the candidate's requests or
     pairs of the present step, `reference_samples` stable's. `text` says it all in one line.
@@ -102,6 +103,7 @@ class CheckResult:
     text: str
     is_fresh: bool = False
     is_holding: bool = False
+    is_shared: bool = False
     required: bool = True
     dry_run: bool = False
     estimate: float | None = None

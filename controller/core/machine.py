@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from controller.core import draft as drafts
-from controller.core import explain, holds, slots, steps, trial
+from controller.core import explain, holds, slots, steps, trial, warming
 from controller.core import plan as plans
 from controller.core.actions import act
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric
@@ -108,6 +108,7 @@ def _turn_clocks(draft: Draft) -> None:
         stage_s=candidate.stage_s + patience,
         total_s=candidate.total_s + patience,
         waiting_s=0.0 if is_ready else candidate.waiting_s + draft.elapsed_s,
+        warming_s=warming.clock(draft, candidate),
         no_data_s=candidate.no_data_s + draft.elapsed_s if is_blind else 0.0,
     )
     draft.status = replace(draft.status, candidate=turned)

@@ -38,6 +38,13 @@ class OnExpire(StrEnum):
     HOLD = "hold"
 
 
+class WorldDrift(StrEnum):
+    """What happens when both versions degrade together: pause for a person and say so, or only hold while it lasts."""
+
+    PAUSE = "pause"
+    HOLD = "hold"
+
+
 class Advance(StrEnum):
     """When a step may end: its time is up and no check says Fail or holds, or only when every check says Pass."""
 
@@ -138,6 +145,7 @@ class DecisionPolicy:
     on_no_data: OnInconclusive = OnInconclusive.HOLD
     no_data_timeout_s: float = 3600.0
     max_duration_s: float = 86_400.0
+    world_drift: WorldDrift = WorldDrift.PAUSE
     guard: Guard | None = Guard()
 
 
@@ -148,6 +156,32 @@ class Capacity:
     drain_s: float = 60.0
     keep_stable_warm_s: float = 86_400.0
     progress_deadline_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class WarmRequest:
+    """One request that warms a version up: a POST of `body` to `path`, as a client would send it."""
+
+    path: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """What is sent to a new version before its traffic rises, and when it counts as warm.
+
+    `requests` are sent in turn; empty, they are the newest `count` recorded ones, to `recorded_path`. Warm is: at
+    least `count` were answered, and for `stable_for_s` the p95 was at most `p95_s` (without one: it did not change).
+    """
+
+    requests: tuple[WarmRequest, ...] = ()
+    recorded_path: str = ""
+    count: int = 200
+    concurrency: int = 4
+    p95_s: float | None = None
+    stable_for_s: float = 30.0
+    max_wait_s: float = 1200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +217,7 @@ class Spec:
     checks: tuple[Check, ...] = ()
     policy: DecisionPolicy = DecisionPolicy()
     capacity: Capacity = Capacity()
+    warmup: Warmup | None = None
     traffic: TrafficPolicy = TrafficPolicy()
     rollback_window: RollbackWindow = RollbackWindow()
     supersede: Supersede = Supersede.REPLACE

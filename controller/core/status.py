@@ -54,7 +54,10 @@ class Reason(StrEnum):
     APPROVED = "Approved"
     STAGE_SKIPPED = "StageSkipped"
     RETARGETED = "Retargeted"
+    WORLD_DRIFT = "WorldDrift"
     STALLED = "Stalled"
+    WARMED = "Warmed"
+    NOT_WARM = "NotWarm"
     ACTION_REFUSED = "ActionRefused"
     BUG = "InvariantViolated"
 
@@ -111,9 +114,11 @@ class Candidate:
     `issued_generation` is the plan generation that gave this step its traffic, 0 while it waits for it, and
     `acknowledged_at` when every router ran that plan. Clocks, none of which runs while paused: `step_s` while the
     step's plan is acknowledged and the candidate ready, `stage_s` and `total_s` always, `waiting_s` while no
-    endpoint is ready, `no_data_s` while a required check has no data. `pass_to` is the step to which `passed_by`, a
-    person, passed it, 0 if nobody did. `approved_by` are the people who approved the present stage, `skipped` the
-    stages (from 0) that a person left out, `admitted_by` who let it start outside the schedule. `failed`: its share goes as soon as there is somewhere to go.
+    endpoint is ready, `warming_s` while one is ready but not warm (see `controller.core.warming`), `no_data_s` while a
+    required check has no data. `pass_to` is the step to which `passed_by`, a person, passed it, 0 if nobody did.
+    `approved_by` are the people who approved the present stage, `skipped` the stages (from 0) that a person left out,
+    `admitted_by` who let it start outside the schedule. `in_drift`: at the last look stable was degraded, too.
+    `failed`: its share goes as soon as there is somewhere to go.
     """
 
     name: str
@@ -129,12 +134,14 @@ class Candidate:
     stage_s: float = 0.0
     total_s: float = 0.0
     waiting_s: float = 0.0
+    warming_s: float = 0.0
     no_data_s: float = 0.0
     pass_to: int = 0
     passed_by: str = ""
     approved_by: tuple[str, ...] = ()
     skipped: tuple[int, ...] = ()
     admitted_by: str = ""
+    in_drift: bool = False
     failed: Failed | None = None
 
 
@@ -228,13 +235,18 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class VersionObserved:
-    """What is seen of one version's workload. `endpoints` are ready. `is_crash_looping`: it keeps dying."""
+    """What is seen of one version's workload. `endpoints` are ready. `is_crash_looping`: it keeps dying.
+
+    `is_warm`: those endpoints were measured fast, as `Spec.warmup` asks; `warmth` is that measurement in words.
+    """
 
     endpoints: tuple[Endpoint, ...] = ()
     is_running: bool = False
     is_crash_looping: bool = False
     restarts: int = 0
     message: str = ""
+    is_warm: bool = False
+    warmth: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,21 @@ from dataclasses import replace
 from typing import Final
 
 from controller.core import draft as drafts
-from controller.core import holds, slots, steps
+from controller.core import holds, slots, steps, warming
 from controller.core.checks import Check, CheckResult, Lack, Metric, Verdict
 from controller.core.draft import PENDING, Draft
-from controller.core.spec import FULL, OnExpire, OnInconclusive, Spec, Supersede, VersionSpec
-from controller.core.status import Candidate, Cause, PastStable, Reason, Retiring, Status, Track, VersionRef
+from controller.core.spec import FULL, OnExpire, OnInconclusive, Spec, Supersede, VersionSpec, WorldDrift
+from controller.core.status import (
+    Candidate,
+    Cause,
+    PastStable,
+    Pause,
+    Reason,
+    Retiring,
+    Status,
+    Track,
+    VersionRef,
+)
 from controller.core.steps import Gate, Step, percent
 
 QUEUE_MAX: Final = 8
@@ -187,6 +197,7 @@ def _follow_stages(draft: Draft, candidate: Candidate) -> None:
         admitted_by=candidate.admitted_by,
         total_s=candidate.total_s,
         waiting_s=candidate.waiting_s,
+        warming_s=candidate.warming_s,
         failed=candidate.failed,
     )
     draft.status = replace(draft.status, candidate=edited)
@@ -208,6 +219,23 @@ def watch(draft: Draft) -> None:
     found = _fault(draft, candidate)
     if found is not None:
         drafts.fail(draft, candidate, *found)
+    else:
+        _watch_the_world(draft, candidate)
+
+
+def _watch_the_world(draft: Draft, candidate: Candidate) -> None:
+    """Both versions degrade together: not the candidate's fault, but no time to go on; said once each time it begins."""
+    shared = [r for r in draft.results if r.is_shared and not r.dry_run]
+    if bool(shared) == candidate.in_drift:
+        return
+    draft.status = replace(draft.status, candidate=replace(candidate, in_drift=bool(shared)))
+    if not shared:
+        return
+    why = f"stable is degraded, too, so it is not {candidate.name}'s fault alone: {shared[0].check}: {shared[0].text}"
+    draft.tell(Reason.WORLD_DRIFT, why)
+    if draft.spec.policy.world_drift is WorldDrift.PAUSE and draft.status.paused is None:
+        draft.status = replace(draft.status, paused=Pause("headgate", why, draft.now))
+        draft.tell(Reason.PAUSED, f"paused by headgate until somebody resumes it: {why}")
 
 
 def _fault(draft: Draft, candidate: Candidate) -> tuple[Cause, str] | None:
@@ -265,7 +293,12 @@ def proceed(draft: Draft) -> None:
     if candidate is None or candidate.failed is not None or draft.is_paused:
         return
     if candidate.issued_generation == 0:
-        _enter(draft, candidate, max(candidate.pass_to, 0), f"it is ready{holds.aside(draft, candidate)}")
+        _enter(
+            draft,
+            candidate,
+            max(candidate.pass_to, 0),
+            f"{warming.told(draft, candidate)}{holds.aside(draft, candidate)}",
+        )
         return
     candidate = _acknowledge(draft, candidate)
     step = steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
@@ -327,9 +360,12 @@ def _enter(draft: Draft, candidate: Candidate, index: int, why: str) -> None:
 
 
 def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
-    """Why this step's traffic cannot be issued now; None when it can. A decrease knows no obstacle but an unready candidate."""
+    """Why this step's traffic cannot be issued now; None when it can. A decrease knows no obstacle but an unready candidate; what comes first or rises, also a cold one."""
     if not draft.is_ready(candidate):
         return f"{candidate.name} has no ready endpoint: {draft.seen(candidate.identity).message or 'it is starting'}"
+    cold = warming.obstacle(draft, candidate, step)
+    if cold is not None:
+        return cold
     if step.weight <= drafts.weight_of(draft, candidate.name):
         return None
     if (
@@ -444,6 +480,8 @@ def _unmet_check(result: CheckResult | None, gate: Gate, is_permitted: bool) -> 
         return result.text or "no data"
     if is_permitted:
         return None
+    if result.is_shared:
+        return f"stable is degraded, too: nothing is raised until that is over; {result.text}"
     if result.is_holding:
         return f"shown to be worse than stable, though not worse than tolerated; {result.text}"
     if gate is Gate.PASS and result.verdict is not Verdict.PASS:

@@ -195,6 +195,7 @@ def _policy(decision: models.Decision) -> core.DecisionPolicy:
         on_no_data=core.OnInconclusive(decision.on_no_data),
         no_data_timeout_s=decision.no_data_timeout,
         max_duration_s=decision.max_duration,
+        world_drift=core.WorldDrift(decision.world_drift),
         guard=None
         if guard is None
         else plan.Guard(

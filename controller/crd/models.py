@@ -443,12 +443,12 @@ def _guard(value: Any) -> Any:
 class Decision(Model):
     """Permissions the user writes down. `guard: off` leaves the routers without one."""
 
-    planned: ClassVar[Mapping[str, str]] = {"worldDrift": "the policy for shared outages is not there yet"}
     alpha: Annotated[float, Percent("0.0001%", "20%")] = 0.01
     on_inconclusive: Literal["hold", "rollback", "promote"] = "hold"
     on_no_data: Literal["hold", "rollback"] = "hold"
     no_data_timeout: Annotated[float, Duration("1s", "30d")] = 3600.0
     max_duration: Annotated[float, Duration("1s", "90d")] = 86_400.0
+    world_drift: Literal["pause", "hold"] = "pause"
     guard: Annotated[Guard | None, BeforeValidator(_guard)] = Guard()
 
 

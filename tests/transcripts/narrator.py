@@ -33,6 +33,8 @@ from controller.core.spec import (
     Stage,
     Supersede,
     VersionSpec,
+    Warmup,
+    WorldDrift,
 )
 from controller.core.status import (
     Action,
@@ -53,6 +55,7 @@ SAID = {
     "Fail": (Verdict.FAIL, Lack.NONE, False),
     "undecided": (Verdict.INCONCLUSIVE, Lack.UNDECIDED, False),
     "holds": (Verdict.INCONCLUSIVE, Lack.UNDECIDED, True),
+    "shared": (Verdict.INCONCLUSIVE, Lack.UNDECIDED, True),
     "nothing": (Verdict.INCONCLUSIVE, Lack.NO_DATA, False),
 }
 
@@ -139,9 +142,13 @@ class Narrator:
             (r"stages: (.+)", self._stages),
             (r"target (v\d)", lambda name: self._edit(target=name)),
             (r"spec paused", lambda: self._edit(paused=True)),
+            (r"world drift: (pause|hold)", self._drift),
             (r"spec not paused", lambda: self._edit(paused=False)),
             (r"drain (\d+)s, warm (\d+)s", self._capacity),
             (r"(v\d) ready", self._ready),
+            (r"warm-up: p95 of at most (\d+) ms for (\d+)s, (\d+)s at most", self._warmup),
+            (r"(v\d) answers warm-up requests with a p95 of (\d+) ms", self._warms),
+            (r"(v\d) is warm, its p95 is (\d+) ms", lambda name, p95: self._warms(name, p95, is_warm=True)),
             (r"(v\d) not ready", lambda name: self._seen(name, VersionObserved(message="its probe fails"))),
             (r"(v\d) crashes", self._crashes),
             (r"(r\d) runs the plan", self._applies),
@@ -152,7 +159,10 @@ class Narrator:
             (r"(r\d) trips its guard", self._trips),
             (r"(r\d) is pinned to (v\d)", lambda name, version: self._router(name, pinned=version)),
             (r"(r\d) is unpinned", lambda name: self._router(name, pinned=None)),
-            (r"(errors|slo|agree) says? (Pass|Fail|undecided|holds|nothing)", self.results.__setitem__),
+            (
+                r"(errors|slo|agree) says? (Pass|Fail|undecided|holds|shared|nothing)",
+                self.results.__setitem__,
+            ),
             (r"(\d+) pairs compared", lambda count: setattr(self, "pairs", int(count))),
             (r"supersede: (replace|finish|queue)", lambda how: self._edit(supersede=Supersede(how))),
             (r"rollback window: (\d+) versions, (\d+)s", self._window),
@@ -182,6 +192,17 @@ class Narrator:
 
     def _ready(self, name: str) -> None:
         self._seen(name, VersionObserved((Endpoint("127.0.0.1", 8000 + int(name[1:])),), is_running=True))
+
+    def _warmup(self, p95: str, stable: str, longest: str) -> None:
+        warmup = Warmup(p95_s=float(p95) / 1000, stable_for_s=float(stable), max_wait_s=float(longest))
+        self._edit(warmup=warmup)
+
+    def _warms(self, name: str, p95: str, *, is_warm: bool = False) -> None:
+        seen, warmup = self.versions[f"id-{name}"], self.spec.warmup
+        assert warmup is not None
+        assert warmup.p95_s is not None
+        words = f"p95 {p95} ms of at most {warmup.p95_s * 1000:g} ms"
+        self._seen(name, replace(seen, is_warm=is_warm, warmth=words))
 
     def _crashes(self, name: str) -> None:
         self._seen(name, VersionObserved(is_crash_looping=True, message="exited with status 3 three times"))
@@ -228,6 +249,9 @@ class Narrator:
         self.serial += 1
         action = Action(f"a{self.serial}", verb, version, actor, reason, self.now, stage, to, roles)
         self.actions.append(action)
+
+    def _drift(self, how: str) -> None:
+        self._edit(policy=replace(self.spec.policy, world_drift=WorldDrift(how)))
 
     def _window(self, versions: str, seconds: str) -> None:
         self._edit(rollback_window=RollbackWindow(int(versions), float(seconds)))
@@ -288,6 +312,7 @@ class Narrator:
             is_fresh=fresh,
             is_holding=holding,
             samples=self.pairs,
+            is_shared=word == "shared",
             high=self.high,
         )
 

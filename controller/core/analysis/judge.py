@@ -311,6 +311,7 @@ def _result(check: Check, state: CheckState, lack: str, context: _Context) -> Ch
         text=text.sentence(measured, verdict, why, _notes(check, state, context)),
         is_fresh=not lack and not line.has_failed,
         is_holding=is_holding,
+        is_shared=line.evidence.in_outage,
         required=check.required,
         dry_run=check.dry_run,
         estimate=line.evidence.ratio,
