@@ -5,7 +5,7 @@ The numbers are those of `docs/reliability.md`; the rest of them need the world 
 
 from controller.core import slots, steps
 from controller.core.spec import Spec
-from controller.core.status import Candidate, Decision, Observed, Reason, Status, VersionRef
+from controller.core.status import Candidate, Decision, Observed, Reason, Status, Track, VersionRef
 
 
 def violations(spec: Spec, before: Status, decision: Decision, observed: Observed) -> tuple[str, ...]:
@@ -15,6 +15,7 @@ def violations(spec: Spec, before: Status, decision: Decision, observed: Observe
         *_shares_add_up(decision),
         *_failed_only_falls(before, decision.status),
         *_raised_only_when_ready(before, decision.status, observed),
+        *_raised_only_when_warm(spec, before, decision.status, observed),
         *_raises_are_recorded(before, decision),
         *_numbers_never_fall(before, decision),
     )
@@ -61,6 +62,16 @@ def _raised_only_when_ready(before: Status, after: Status, observed: Observed) -
         for ref in (_raised(before, after), _brought_back(before, after))
         if ref is not None and not ((seen := observed.versions.get(ref.identity)) and seen.endpoints)
     )
+
+
+def _raised_only_when_warm(spec: Spec, before: Status, after: Status, observed: Observed) -> tuple[str, ...]:
+    candidate = _raised(before, after)
+    if candidate is None or spec.warmup is None or candidate.track is Track.RETURN:
+        return ()
+    seen = observed.versions.get(candidate.identity)
+    if (seen is not None and seen.is_warm) or candidate.warming_s >= spec.warmup.max_wait_s:
+        return ()
+    return (f"I4: {candidate.name} was raised before it was warm, or maxWait was over",)
 
 
 def _raises_are_recorded(before: Status, decision: Decision) -> tuple[str, ...]:

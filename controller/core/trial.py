@@ -293,12 +293,8 @@ def proceed(draft: Draft) -> None:
     if candidate is None or candidate.failed is not None or draft.is_paused:
         return
     if candidate.issued_generation == 0:
-        _enter(
-            draft,
-            candidate,
-            max(candidate.pass_to, 0),
-            f"{warming.told(draft, candidate)}{holds.aside(draft, candidate)}",
-        )
+        why = f"{warming.told(draft, candidate)}{holds.aside(draft, candidate)}"
+        _enter(draft, candidate, max(candidate.pass_to, 0), why)
         return
     candidate = _acknowledge(draft, candidate)
     step = steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
@@ -360,7 +356,7 @@ def _enter(draft: Draft, candidate: Candidate, index: int, why: str) -> None:
 
 
 def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
-    """Why this step's traffic cannot be issued now; None when it can. A decrease knows no obstacle but an unready candidate; what comes first or rises, also a cold one."""
+    """Why this step's traffic cannot be issued now; None when it can. A decrease knows no obstacle but an unready candidate."""
     if not draft.is_ready(candidate):
         return f"{candidate.name} has no ready endpoint: {draft.seen(candidate.identity).message or 'it is starting'}"
     cold = warming.obstacle(draft, candidate, step)

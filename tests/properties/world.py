@@ -31,6 +31,7 @@ from controller.core.spec import (
     Stage,
     Supersede,
     VersionSpec,
+    Warmup,
 )
 from controller.core.status import (
     Action,
@@ -92,6 +93,8 @@ SCHEDULES = (
     Schedule(freezes=(Freeze(Recurring("*/3 * * * *", 60.0), "every third minute"),)),
 )
 
+WARMUPS = (None, Warmup(stable_for_s=2.0, max_wait_s=15.0), Warmup(max_wait_s=120.0))
+
 NAMES = ("v1", "v2", "v3")
 
 
@@ -120,6 +123,7 @@ class World:
     running: frozenset[str] = frozenset()
     ready: set[str] = field(default_factory=set)
     looping: set[str] = field(default_factory=set)
+    warm: set[str] = field(default_factory=set)
     routers: dict[str, Router] = field(default_factory=lambda: {"r0": Router("r0")})
     evidence: dict[str, tuple[Verdict, Lack, bool]] = field(default_factory=dict)
     pairs: int = 0
@@ -139,13 +143,18 @@ class World:
                 router.seen_at = self.now
 
     def workload_changes(self) -> None:
-        """A version becomes ready, loses its endpoints, starts or stops crash-looping."""
+        """A version becomes ready, loses its endpoints, becomes warm or cold, starts or stops crash-looping."""
         identity = self.choose.pick([v.identity for v in self.spec.versions])
-        match self.choose.pick(("ready",) * 12 + ("unready", "loops", "recovers", "recovers")):
+        match self.choose.pick(
+            ("ready",) * 12 + ("warm",) * 4 + ("unready", "loops", "recovers", "recovers")
+        ):
             case "ready" if identity in self.running:
                 self.ready.add(identity)
+            case "warm" if identity in self.ready:
+                self.warm.add(identity)
             case "unready":
                 self.ready.discard(identity)
+                self.warm.discard(identity)
             case "loops" if identity in self.running:
                 self.looping.add(identity)
                 self.ready.discard(identity)
@@ -232,6 +241,7 @@ class World:
                 window = RollbackWindow(self.choose.pick((0, 1, 3)), self.choose.pick((10.0, 1e6)))
                 spec = replace(spec, rollback_window=window, supersede=self.choose.pick(tuple(Supersede)))
                 spec = replace(spec, schedule=self.choose.pick(SCHEDULES))
+                spec = replace(spec, warmup=self.choose.pick(WARMUPS))
                 policy = DecisionPolicy(
                     on_inconclusive=onward, on_no_data=onward, no_data_timeout_s=20.0, max_duration_s=300.0
                 )
@@ -360,6 +370,7 @@ class World:
                 is_running=version.identity in self.running,
                 is_crash_looping=version.identity in self.looping,
                 message="as the world has it",
+                is_warm=version.identity in self.warm & self.ready,
             )
             for index, version in enumerate(self.spec.versions)
         }
@@ -372,6 +383,7 @@ class World:
         after = decision.status
         self._check_latched(before, after)
         self._check_schedule(decision)
+        self._check_warmth(before, decision)
         self.stored = after
         for result in decision.actions:
             assert result.id not in self.answered, "an action was handled twice"
@@ -408,6 +420,25 @@ class World:
             if record.reason in (Reason.WEIGHT_RAISED, Reason.PROMOTED):
                 self.seen["schedule: overruled"] += 1
                 assert "though" in record.sentence or self._is_way_back(decision), record.sentence
+
+    def _check_warmth(self, before: Status, decision: Decision) -> None:
+        """I4: with a warm-up, no candidate gets its first traffic or more of it while cold, before maxWait is over."""
+        candidate, warmup = decision.status.candidate, self.spec.warmup
+        if candidate is None or warmup is None or candidate.track is Track.RETURN:
+            return
+        is_cold = candidate.identity not in self.warm & self.ready
+        was_on = before.candidate is not None and before.candidate.identity == candidate.identity
+        begins = candidate.issued_generation != 0 and not (
+            was_on and before.candidate is not None and before.candidate.issued_generation
+        )
+        now_has = slots.weight_of(decision.status.slots, candidate.name)
+        had = slots.weight_of(before.slots, candidate.name) if was_on else 0
+        if not is_cold:
+            return
+        self.seen["warmth: cold candidate"] += 1
+        if begins or now_has > had:
+            self.seen["warmth: goes on cold"] += 1
+            assert candidate.warming_s >= warmup.max_wait_s, (had, now_has, candidate)
 
     def _is_way_back(self, decision: Decision) -> bool:
         """Is what moved, also if it was just promoted, a version that was stable before?"""

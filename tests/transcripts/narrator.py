@@ -147,8 +147,7 @@ class Narrator:
             (r"drain (\d+)s, warm (\d+)s", self._capacity),
             (r"(v\d) ready", self._ready),
             (r"warm-up: p95 of at most (\d+) ms for (\d+)s, (\d+)s at most", self._warmup),
-            (r"(v\d) answers warm-up requests with a p95 of (\d+) ms", self._warms),
-            (r"(v\d) is warm, its p95 is (\d+) ms", lambda name, p95: self._warms(name, p95, is_warm=True)),
+            (r"(v\d) (is warm|warms up), its p95 is (\d+) ms", self._warms),
             (r"(v\d) not ready", lambda name: self._seen(name, VersionObserved(message="its probe fails"))),
             (r"(v\d) crashes", self._crashes),
             (r"(r\d) runs the plan", self._applies),
@@ -197,12 +196,12 @@ class Narrator:
         warmup = Warmup(p95_s=float(p95) / 1000, stable_for_s=float(stable), max_wait_s=float(longest))
         self._edit(warmup=warmup)
 
-    def _warms(self, name: str, p95: str, *, is_warm: bool = False) -> None:
+    def _warms(self, name: str, how: str, p95: str) -> None:
         seen, warmup = self.versions[f"id-{name}"], self.spec.warmup
         assert warmup is not None
         assert warmup.p95_s is not None
         words = f"p95 {p95} ms of at most {warmup.p95_s * 1000:g} ms"
-        self._seen(name, replace(seen, is_warm=is_warm, warmth=words))
+        self._seen(name, replace(seen, is_warm=how == "is warm", warmth=words))
 
     def _crashes(self, name: str) -> None:
         self._seen(name, VersionObserved(is_crash_looping=True, message="exited with status 3 three times"))
