@@ -27,7 +27,17 @@ class Client(asyncio.Protocol):
     """A connection from a client. `since` is the instant of its last change between waiting, reading and answering."""
 
     __slots__ = (
-        *("_chunks", "_fixed_lines", "_left", "_pauses", "_pending", "_started", "_taking", "_worker"),
+        *(
+            "_chunks",
+            "_fixed_lines",
+            "_has_skipped",
+            "_left",
+            "_pauses",
+            "_pending",
+            "_started",
+            "_taking",
+            "_worker",
+        ),
         *(
             "exchange",
             "is_closing",
@@ -53,6 +63,8 @@ class Client(asyncio.Protocol):
         self._pauses = 0
         self._started = 0.0
         self._taking = False
+        self._has_skipped = False
+        """Whether an empty line came before the request that is read now."""
         self._fixed_lines = (b"", b"")
 
     # -- asyncio -----------------------------------------------------------------------------------------------
@@ -87,9 +99,7 @@ class Client(asyncio.Protocol):
         if self.is_lingering or (self.exchange is None and not self._pending):
             self.close()
         elif self.exchange is None:
-            self._refuse(
-                Refused(HTTPStatus.BAD_REQUEST, "incomplete_request", "the request ended within its head")
-            )
+            self._refuse_incomplete()
         elif self._left:
             self.exchange.on_bad_request(
                 HTTPStatus.BAD_REQUEST, "incomplete_request", "the request ended within its body"
@@ -207,23 +217,25 @@ class Client(asyncio.Protocol):
     def _more_head(self, data: bytes) -> None:
         searched = max(len(self._pending) - 3, 0)
         self._pending += data
-        if self._pending.find(HEAD_END, searched) < 0 and len(self._pending) <= self._limits.header_bytes_max:
+        is_partial = self._pending.find(HEAD_END, searched) < 0 and not self._pending.startswith(b"\r\n")
+        if is_partial and len(self._pending) <= self._limits.header_bytes_max:
             self._check_partial(self._pending, searched)
             return
         self._next()
 
     def _next(self) -> None:
         """Go on with what came while another request was answered."""
-        if not self._pending or self.is_closing or self._taking:
-            if self.is_half_closed and self.exchange is None and not self.is_closing:
-                self.close()
+        if self._pending and not self.is_closing and not self._taking:
+            data = bytes(self._pending)
+            self._pending.clear()
+            self._resume(_FOR_PENDING)
+            self._started = monotonic()
+            self._keep(self._take(data))
+        if not self.is_half_closed or self.exchange is not None or self.is_closing or self.is_writing_paused:
             return
-        data = bytes(self._pending)
-        self._pending.clear()
-        self._resume(_FOR_PENDING)
-        self._started = monotonic()
-        self._keep(self._take(data))
-        if self.is_half_closed and self.exchange is None and not self.is_closing:
+        if self._pending:
+            self._refuse_incomplete()
+        else:
             self.close()
 
     def _keep(self, data: bytes) -> None:
@@ -237,7 +249,10 @@ class Client(asyncio.Protocol):
         self._taking = True
         try:
             while data and self.exchange is None and not self.is_closing and not self.is_writing_paused:
-                if data.startswith(b"\r\n"):  # RFC 9112, 2.2: an empty line before a request
+                if data.startswith(b"\r\n") and not self._has_skipped:
+                    self._has_skipped = (
+                        True  # RFC 9112, 2.2: an empty line before a request; one, not any number
+                    )
                     data = data[2:]
                     continue
                 end = data.find(HEAD_END)
@@ -255,13 +270,13 @@ class Client(asyncio.Protocol):
         """Answer a head that will never be one; `searched` bytes of it were looked at before."""
         maximum = self._limits.header_bytes_max
         try:
+            check_partial(data if len(data) <= maximum else data[:maximum], min(searched, maximum))
             if len(data) > maximum:
                 raise Refused(
                     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                     "header_too_large",
                     f"the request's head has more than {maximum} bytes",
                 )
-            check_partial(data, searched)
         except Refused as refused:
             self._refuse(refused)
 
@@ -272,6 +287,7 @@ class Client(asyncio.Protocol):
         _check_expectation(request)
         if request.upgrade is not None and request.upgrade.lower() == b"websocket":
             raise Refused(HTTPStatus.NOT_IMPLEMENTED, "upgrade_not_supported", "WebSocket is not proxied yet")
+        self._has_skipped = False
         self._chunks = Chunks() if request.length == CHUNKED else None
         self._left = request.length
         piece, rest = self._cut(rest)
@@ -329,6 +345,11 @@ class Client(asyncio.Protocol):
         self._worker.cells[c.REFUSED] += 1
         self.write(error_answer(refused.status, refused.cause, refused.message, keep_alive=False))
         self._linger()
+
+    def _refuse_incomplete(self) -> None:
+        self._refuse(
+            Refused(HTTPStatus.BAD_REQUEST, "incomplete_request", "the request ended within its head")
+        )
 
     def _linger(self) -> None:
         """Close so that the last answer arrives: a reset, because of unread bytes, could overtake it."""

@@ -22,6 +22,8 @@ _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _FIELDS: Final = rb"((?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
 _REQUEST: Final = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([!-~]++) HTTP/1\.([01])\r\n" + _FIELDS)
 _ANSWER: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})( [\t\x20-\x7e\x80-\xff]*+)?\r\n" + _FIELDS)
+_BEGIN: Final = re.compile(_TOKEN)
+_ANSWER_BEGIN: Final = b"HTTP/1."
 _FIELD_LINES: Final = re.compile(_FIELDS)
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]{0,5})?")
@@ -50,6 +52,15 @@ HOP_BY_HOP: Final = frozenset(
 """Fields of one connection (RFC 9110, 7.6.1), and the length, which we write ourselves."""
 
 _ONCE: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_NEVER_OF_A_CONNECTION: Final = frozenset(
+    (
+        *(b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"via"),
+        *(b"forwarded", b"x-request-id", b"traceparent", b"tracestate"),
+        *(b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"x-real-ip"),
+    )
+)
+"""Fields for all recipients: who names one in `Connection` wants it taken away on the way (RFC 9110, 7.6.1)."""
+
 _NOT_PASSED_ON: Final = HOP_BY_HOP | {b"host", b"x-request-id", b"x-forwarded-for"}
 _NOT_PASSED_BACK: Final = HOP_BY_HOP | {b"x-request-id", b"x-headgate-version"}
 
@@ -123,6 +134,8 @@ def parse_request(head: bytes) -> Request:
     options = headers.get(b"connection")
     if options is not None:
         keep_alive, named = _connection(options, is_1_1)
+        if not named.isdisjoint(_NEVER_OF_A_CONNECTION):
+            raise _bad("bad_connection", "Connection names a field that is not one of the connection")
         kept = _without(kept, named)
         if b"upgrade" in named:
             upgrade = headers.get(b"upgrade")
@@ -157,7 +170,11 @@ def parse_answer(head: bytes, *, to_head: bool) -> Answer:
     coded = _is_chunked(headers, is_1_1)
     if coded and stated is not None:
         raise _bad("bad_answer", "the model server's answer has both Content-Length and Transfer-Encoding")
-    if to_head or status < 200 or status in (204, 304):
+    if status < 200 or status == HTTPStatus.NO_CONTENT:
+        # RFC 9110, 8.6 and RFC 9112, 6.1: they must have neither; who sends one may also send the body (RFC 9112, 6.3)
+        keep_alive = keep_alive and not coded and not stated
+        stated, length = None, 0
+    elif to_head or status == HTTPStatus.NOT_MODIFIED:
         length = 0
     elif coded:
         length = CHUNKED
@@ -168,10 +185,16 @@ def parse_answer(head: bytes, *, to_head: bool) -> Answer:
 
 def check_partial(data: bytes | bytearray, searched: int) -> None:
     """Refused if a head that has not ended yet can no longer become one; `searched` bytes were looked at before."""
-    if searched == 0 and data != b"\r" and re.match(_TOKEN, data) is None:
-        raise _bad("bad_request_line", "the request does not begin with a method: is this another protocol?")
+    if searched == 0 and data != b"\r" and _BEGIN.match(data) is None:
+        raise _explain(bytes(data))
     if _BARE.search(data, max(searched - 1, 0)) is not None:
         raise _explain(bytes(data))
+
+
+def check_partial_answer(data: bytes) -> None:
+    """Refused if the beginning of an answer's head, of whatever length, can no longer become one."""
+    if not data.startswith(_ANSWER_BEGIN[: len(data)]) or _BARE.search(data) is not None:
+        raise _bad("bad_answer", "the model server's answer is not valid HTTP/1.1")
 
 
 class Chunks:
@@ -345,10 +368,16 @@ _SPACE_BEFORE_COLON = re.compile(_TOKEN + rb"+[ \t]+:")
 
 
 def _explain(head: bytes) -> Refused:
-    """Why a head is not of the grammar; only the cause is named, never what was sent."""
-    if b"\0" in head:
+    """Why a head, or what there is of it, is not of the grammar; only the cause is named, never what was sent.
+
+    The first fault that is found byte by byte is also the one that is found at once.
+    """
+    bare = _BARE.search(head)
+    if _BEGIN.match(head) is None and (bare is None or bare.start() > 0):
+        return _bad("bad_request_line", "the request does not begin with a method: is this another protocol?")
+    if bare is not None and bare[0] == b"\0":
         return _bad("nul", "the head has a NUL byte")
-    if _BARE.search(head):
+    if bare is not None:
         return _bad("bare_cr_or_lf", "the head has a CR without LF or an LF without CR")
     first, *lines = head.removesuffix(HEAD_END).split(b"\r\n")
     if _NOT_1.fullmatch(first):

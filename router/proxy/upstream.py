@@ -2,21 +2,32 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from router.proxy.framing import CHUNKED, HEAD_END, UNTIL_CLOSE, Chunks, Refused, parse_answer
+from router.proxy.framing import (
+    CHUNKED,
+    HEAD_END,
+    UNTIL_CLOSE,
+    Chunks,
+    Refused,
+    check_partial_answer,
+    parse_answer,
+)
 from router.proxy.pool import Address
 from router.proxy.tcp import bytes_acked
 
 if TYPE_CHECKING:
     from router.proxy.exchange import Exchange
 
+INTERIM_MAX: Final = 256
+"""So many 1xx answers to one request are passed on; whoever sends more never means to answer."""
+
 
 class Upstream(asyncio.Protocol):
     """A connection; it belongs to one exchange, or it is idle in the pool of its address."""
 
     __slots__ = (
-        *("_acked_first", "_buffer", "_chunks", "_is_paused", "_left", "_sent", "_sent_before"),
+        *("_acked_first", "_buffer", "_chunks", "_interim", "_is_paused", "_left", "_sent", "_sent_before"),
         *("address", "exchange", "idle_since", "is_open", "is_reusable", "transport"),
     )
 
@@ -32,6 +43,7 @@ class Upstream(asyncio.Protocol):
         self._chunks: Chunks | None = None
         self._left: int | None = None
         """Bytes of the body to come, or UNTIL_CLOSE, or CHUNKED; None while a head is read."""
+        self._interim = 0
         self._is_paused = False
         self._sent = self._sent_before = 0
         self._acked_first: int | None = None
@@ -46,6 +58,7 @@ class Upstream(asyncio.Protocol):
     def send(self, exchange: "Exchange", payload: bytes) -> None:
         """Begin an exchange with its request's head and what there is of its body."""
         self.exchange = exchange
+        self._interim = 0
         self._sent_before = self._sent
         self.write(payload)
 
@@ -149,6 +162,13 @@ class Upstream(asyncio.Protocol):
                 raise Refused(
                     HTTPStatus.BAD_GATEWAY, "bad_answer", "the model server switched protocols unasked"
                 )
+            self._interim += 1
+            if self._interim > INTERIM_MAX:
+                raise Refused(
+                    HTTPStatus.BAD_GATEWAY,
+                    "bad_answer",
+                    f"the model server sent {self._interim} interim answers",
+                )
             exchange.on_interim(answer)
             if not data:
                 self._buffer = b""
@@ -161,6 +181,7 @@ class Upstream(asyncio.Protocol):
                 "bad_answer",
                 f"the model server's header has more than {bytes_max} bytes",
             )
+        check_partial_answer(data)
         self._buffer = data
 
     def _body(self, data: bytes) -> None:
