@@ -139,6 +139,10 @@ class Routers(Protocol):
         """The newest report of each router that has sent one."""
         ...
 
+    def requests_per_s(self, key: str) -> float | None:
+        """How many requests/s all routers together split at present; None while that is not known."""
+        ...
+
     def epoch_seen(self) -> int:
         """The highest epoch any router said it runs; 0 if none."""
         ...

@@ -7,7 +7,7 @@ are published anew by the reconciler, and acknowledgements and reports come back
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from controller.core.status import RouterObserved, Trip
 from controller.ports import Store, Unwelcome
@@ -23,6 +23,9 @@ POLLS_MAX: Final = 4
 REFUSED_S: Final = 2.0
 """A plan that a router has just refused is offered to it again after this long, not in a tight loop."""
 
+RATE_S: Final = 15.0
+"""The present rate is that of the last one to two times so many seconds."""
+
 SILENT_S: Final = 10.0
 """After this long without a word from one life of a router, another is believed whatever its clock says."""
 
@@ -37,6 +40,13 @@ class _Poll:
     is_over: bool = False
 
 
+class _Mark(NamedTuple):
+    """How many requests a router had split by then, on its own clock."""
+
+    at: float
+    requests: int
+
+
 @dataclass(slots=True)
 class _Router:
     """One router that counts, as last heard. `offered` is the last plan it was given in this life of the controller."""
@@ -47,6 +57,7 @@ class _Router:
     offered: Applied | None = None
     report: Telemetry | None = None
     reported_at: float = 0.0
+    marks: tuple[_Mark, ...] = ()
     waiting: list[_Poll] = field(default_factory=list)
 
 
@@ -100,6 +111,16 @@ class RouterRegistry:
         routers = self._rollout(key).routers
         return tuple(report for name in sorted(routers) if (report := routers[name].report) is not None)
 
+    def requests_per_s(self, key: str) -> float | None:
+        """How many requests/s all routers together split at present; None while no router tells."""
+        now = self._now()
+        rates = [
+            rate
+            for router in self._rollout(key).routers.values()
+            if now - router.reported_at <= SILENT_S and (rate := _rate(router)) is not None
+        ]
+        return sum(rates) if rates else None
+
     def epoch_seen(self) -> int:
         """The highest epoch any router said it runs; 0 if none."""
         return self._epoch_seen
@@ -148,6 +169,7 @@ class RouterRegistry:
             return Unwelcome.OLDER
         self._epoch_seen = max(self._epoch_seen, Applied.parse(telemetry.applied).epoch)
         before = _said(router)
+        router.marks = _marked(router, telemetry)
         router.report, router.reported_at, router.seen_at = telemetry, self._now(), self._now()
         if _said(router) != before:
             self._on_change(telemetry.rollout)
@@ -252,6 +274,26 @@ def _is_newer(report: Telemetry, router: _Router, now: float) -> bool:
     if kept.boot == report.boot:
         return report.at >= kept.at
     return report.started_at >= kept.started_at or now - router.reported_at > SILENT_S
+
+
+def _mark(report: Telemetry) -> _Mark:
+    return _Mark(report.at, sum(version.picked.requests for version in report.versions))
+
+
+def _marked(router: _Router, report: Telemetry) -> tuple[_Mark, ...]:
+    """The two marks to measure the rate from, with this report: a new life, or a version less, starts anew."""
+    mark, marks = _mark(report), router.marks
+    if router.report is None or router.report.boot != report.boot or mark.requests < marks[-1].requests:
+        return (mark,)
+    return (*marks, mark)[-2:] if mark.at - marks[-1].at >= RATE_S else marks
+
+
+def _rate(router: _Router) -> float | None:
+    if router.report is None:
+        return None
+    newest, since = _mark(router.report), router.marks[0]
+    elapsed = newest.at - since.at
+    return max(newest.requests - since.requests, 0) / elapsed if elapsed >= 1 else None
 
 
 def _said(router: _Router) -> tuple[tuple[GuardTrip, ...], str | None]:

@@ -15,6 +15,8 @@ from controller.api.deps import Deps, Given
 from controller.api.problems import Problem
 from controller.api.security import ACTION_BYTES_MAX, DOCUMENT_BYTES_MAX, read_object
 from controller.api.shown import Json, Seen
+from controller.core.analysis import forecast as forecasts
+from controller.core.status import Track
 from controller.crd import Fault, Refused, changes, parse
 from controller.ports import Stored
 
@@ -127,6 +129,17 @@ async def status(
 async def explanation(deps: Given, stored: Found) -> dict[str, Any]:
     """Why the rollout is where it is, what is missing for its next step, and what would roll it back."""
     return view.explanation(_seen(deps, stored), deps.store.records(stored.key, 1))
+
+
+@router.get("/v1/rollouts/{namespace}/{name}/forecast")
+async def foretold(deps: Given, stored: Found) -> dict[str, Any]:
+    """How long each step needs at the present request rate, what is slow, and what would make it faster."""
+    spec, status = deps.spec_of(stored), stored.status
+    rate = deps.routers.requests_per_s(stored.key)
+    traffic = forecasts.present(tuple(deps.routers.reports(stored.key)), status.stable, rate)
+    track = status.candidate.track if status.candidate else Track.STAGES
+    # Tens of milliseconds of arithmetic, in a thread: nobody's plan or rollback waits for it.
+    return await asyncio.to_thread(view.forecast, spec, traffic, track)
 
 
 @router.get("/v1/rollouts/{namespace}/{name}/events")

@@ -10,9 +10,11 @@ from controller.api import traffic
 from controller.api.conditions import conditions
 from controller.api.shown import Json, Seen, instant, share
 from controller.core import explain
+from controller.core.analysis import forecast as forecasts
+from controller.core.analysis.forecast import StepForecast, Traffic
 from controller.core.checks import CheckResult, Verdict
 from controller.core.spec import Spec
-from controller.core.status import DecisionRecord, Event, Failed, Outcome, Retiring, Status
+from controller.core.status import DecisionRecord, Event, Failed, Outcome, Retiring, Status, Track
 from controller.core.steps import compile_stages, stage_count
 from controller.ports import Stored
 
@@ -49,6 +51,39 @@ def explanation(seen: Seen, decisions: Sequence[DecisionRecord]) -> Json:
         "rollsBack": list(explain.would_roll_back(seen.spec, status.candidate))
         if seen.spec is not None and status.candidate is not None and status.candidate.failed is None
         else [],
+    }
+
+
+def forecast(spec: Spec | None, traffic: Traffic, track: Track = Track.STAGES) -> Json:
+    """What each step needs if the candidate is as good as stable; seconds are null where that is not known."""
+    steps = forecasts.forecast(spec, traffic, track) if spec else ()
+    rate = traffic.requests_per_s
+    return {
+        "requestsPerSecond": None if rate is None else round(rate, 2),
+        "steps": [_foretold(step) for step in steps],
+        "faster": list(forecasts.faster(spec, traffic, track)) if spec else [],
+    }
+
+
+def _foretold(step: StepForecast) -> Json:
+    return {
+        "title": step.title,
+        "seconds": step.seconds,
+        "ownSeconds": step.own_s,
+        "slow": step.is_slow,
+        "slowCheck": step.slow or None,
+        "sentence": step.sentence,
+        "checks": [
+            {
+                "name": one.check,
+                "requests": one.requests,
+                "seconds": one.seconds,
+                "proves": one.proves or None,
+                "why": one.why or None,
+                "possible": one.is_possible,
+            }
+            for one in step.checks
+        ],
     }
 
 

@@ -13,7 +13,7 @@ import click
 
 from controller.cli.client import Client
 from controller.cli.failures import FAILED, INTERRUPTED, TIMED_OUT, Away, Failure, end
-from controller.cli.lines import Reporter, silent, summary_line
+from controller.cli.lines import Reporter, foretold, silent, summary_line
 from controller.cli.options import actor, api_options, find, output_option, rollout_options, timeout_option
 from controller.cli.output import print_data
 from controller.cli.waiting import Hopeless, Reached, Verdict, is_current, is_failed, promoted, wait_for
@@ -225,6 +225,8 @@ def set_target(
     if output == "text":
         unchanged = answer["outcome"] == "unchanged"
         click.echo(f"{key}: {version} {'is the target already' if unchanged else 'is the target now'}")
+        for line in [] if unchanged else foretold(client, key):
+            click.echo(f"  {line}")
     if not wait:
         if output != "text":
             print_data(answer, output)

@@ -90,6 +90,10 @@ class Client:
         """Why the rollout is where it is, what it waits for, what would roll it back."""
         return self._call("GET", f"/v1/rollouts/{key}/explanation")
 
+    def forecast(self, key: str) -> Json:
+        """How long each step of the rollout needs at the present request rate."""
+        return self._call("GET", f"/v1/rollouts/{key}/forecast")
+
     def apply(self, key: str, document: Mapping[str, Any]) -> Json:
         """Make the rollout what the document says."""
         return self._call("PUT", f"/v1/rollouts/{key}", json=document)

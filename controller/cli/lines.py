@@ -5,6 +5,9 @@ from typing import Any
 
 import click
 
+from controller.cli.client import Client
+from controller.cli.failures import Failure
+
 Json = dict[str, Any]
 
 
@@ -19,6 +22,20 @@ class Reporter:
         if gist(line) != self._last:
             self._last = gist(line)
             click.echo(line)
+
+
+def foretold(client: Client, key: str) -> list[str]:
+    """What takes long in the rollout; nothing if the controller cannot tell: what was asked of it stands all the same."""
+    try:
+        return slow_steps(client.forecast(key))
+    except Failure:
+        return []
+
+
+def slow_steps(forecast: Json) -> list[str]:
+    """A line for each step that takes long, or cannot end, and below them what would make the slowest faster."""
+    slow = [step["sentence"] for step in forecast["steps"] if step["slow"]]
+    return slow + [f"  faster: {way}" for way in forecast["faster"]] if slow else []
 
 
 def silent(_: Json) -> None:

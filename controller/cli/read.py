@@ -86,7 +86,7 @@ def status(
     """
     if wait_for is not None:
         _wait(client, key, GOALS[wait_for], timeout_s, output)
-    source = changes(client, key, FOREVER) if watch else iter([client.status(key)])
+    source = changes(client, key, FOREVER) if watch else iter([_foretold(client, key)])
     shown = _show_pages(source, output, is_watch=watch)
     if exit_status:
         end(_exit_code(shown))
@@ -119,6 +119,11 @@ def history(client: Client, key: str, limit: int, output: str) -> None:
       headgate history fraud -o yaml     with the checks as they were at that moment
     """
     _print_list(client.listing(key, "decisions", limit), tables.decisions, output)
+
+
+def _foretold(client: Client, key: str) -> Json:
+    """The status with the forecast of its steps, which is not part of what a watch waits for."""
+    return {**client.status(key), "forecast": client.forecast(key)}
 
 
 def _lists(client: Client, namespace: str | None, *, is_watch: bool) -> Iterator[list[Json]]:

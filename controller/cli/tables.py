@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from controller.cli.lines import brief
+from controller.cli.lines import brief, slow_steps
 from controller.cli.output import clock, stamp, weight
 
 Json = dict[str, Any]
@@ -87,6 +87,9 @@ def page(shown: Json) -> RenderableType:
     ):
         if items:
             parts += [Text(""), Text(title, "bold"), _indented(section(items))]
+    slow = slow_steps(shown["forecast"]) if status["candidateVersion"] and "forecast" in shown else []
+    if slow:
+        parts += [Text(""), Text("Forecast", "bold"), _indented(Text("\n".join(slow)))]
     return Group(*parts)
 
 

@@ -8,6 +8,7 @@ import click
 from controller.cli import files
 from controller.cli.client import Client
 from controller.cli.failures import FAILED, end
+from controller.cli.lines import foretold
 from controller.cli.options import api_options, output_option
 from controller.cli.output import print_data
 from controller.core.steps import compile_stages
@@ -44,6 +45,9 @@ def apply(client: Client, paths: tuple[Path, ...], output: str) -> None:
         return
     for answer in answers:
         click.echo(f"{answer['rollout']} {answer['outcome']}")
+        if answer["outcome"] != "unchanged":
+            for line in foretold(client, answer["rollout"]):
+                click.echo(f"  {line}")
 
 
 @click.command()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from controller.core.analysis import latency
+from controller.core.analysis import latency, text
 from controller.core.analysis.dispersion import ASSUMED
 from controller.core.analysis.engine import (
     BETTER,
@@ -26,12 +26,14 @@ from controller.core.analysis.engine import (
     log_gains,
     pass_products,
 )
+from controller.core.analysis.inputs import Roles
 from controller.core.analysis.judge import BLOCK_MAX_S, BLOCK_S, CLIP_BLOCKS, is_due, tolerance_of
 from controller.core.analysis.state import Boundary
 from controller.core.checks import AtMost, Check, Metric, NoSlower, NoWorse
 from controller.core.spec import FULL, Spec
-from controller.core.status import Track
+from controller.core.status import Track, VersionRef
 from controller.core.steps import Gate, Step, percent, steps_of
+from headgate.wire.telemetry import Telemetry
 
 NOMINAL_PER_S: Final = 100.0
 """Stands for a rate that is not known: how many requests a proof takes hardly depends on it."""
@@ -47,6 +49,9 @@ FOREVER_S: Final = 365 * 86_400.0
 
 SLOW_S: Final = 60.0
 """Advice is given about a step that needs so much more than its own time."""
+
+MANY: Final = 1_000
+"""… or, where the rate is not known, so many requests."""
 
 _LOG_CAP: Final = math.log(CEILING / PASS_ALPHA)
 
@@ -64,7 +69,8 @@ class Traffic:
 class CheckForecast:
     """What one check needs in one step: the candidate's requests (or pairs) and seconds, None with `why` it is not known.
 
-    `is_possible` is False when it cannot come at all. `proves` is what those requests prove, in words.
+    `is_possible` is False when it cannot come at all. `proves` is what those requests prove, in words; `things` says
+    which of the two they are.
     """
 
     check: str
@@ -73,6 +79,7 @@ class CheckForecast:
     proves: str
     why: str = ""
     is_possible: bool = True
+    things: str = "requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,9 @@ class StepForecast:
     @property
     def is_slow(self) -> bool:
         """Whether its evidence, not its own time, is what takes long, or it cannot end."""
-        return bool(self.slow) and (self.seconds is None or self.seconds > self.own_s + SLOW_S)
+        if self.seconds is not None:
+            return bool(self.slow) and self.seconds > self.own_s + SLOW_S
+        return any(check.requests is None or check.requests > MANY for check in self.checks)
 
 
 class _Flow(NamedTuple):
@@ -112,6 +121,22 @@ class _Lack(NamedTuple):
 
     why: str
     is_final: bool = False
+
+
+def present(
+    reports: tuple[Telemetry, ...], stable: VersionRef | None, requests_per_s: float | None
+) -> Traffic:
+    """Stable's traffic by what the routers have counted of it in all their lives, at the present rate."""
+    picked = [
+        version.picked
+        for report in reports
+        for version in report.versions
+        if stable is not None and version.identity == stable.identity
+    ]
+    requests = sum(outcomes.requests for outcomes in picked)
+    failed = sum(outcomes.failed for outcomes in picked)
+    histogram = latency.stable_histogram(reports, Roles(VersionRef("", ""), 1, stable))
+    return Traffic(requests_per_s, min(failed / requests, 1.0) if requests else 0.0, histogram)
 
 
 def forecast(spec: Spec, traffic: Traffic, track: Track = Track.STAGES) -> tuple[StepForecast, ...]:
@@ -262,7 +287,8 @@ def _need(
 
 
 def _counted(check: Check, flow: _Flow, seconds: float, proves: str) -> CheckForecast:
-    return CheckForecast(check.name, math.ceil(seconds * flow.per_s - 1e-6), seconds, proves)
+    count = math.ceil(seconds * flow.per_s - 1e-6)
+    return CheckForecast(check.name, count, seconds, proves, things=text.things(check))
 
 
 def _pairs(step: Step, traffic: Traffic) -> list[CheckForecast]:
@@ -272,7 +298,7 @@ def _pairs(step: Step, traffic: Traffic) -> list[CheckForecast]:
     per_s = _pairs_per_s(step, traffic.requests_per_s or NOMINAL_PER_S)
     if not per_s:
         return [CheckForecast("minPairs", None, None, "", "nothing is copied", is_possible=False)]
-    return [CheckForecast("minPairs", step.min_pairs, step.min_pairs / per_s, "to compare")]
+    return [CheckForecast("minPairs", step.min_pairs, step.min_pairs / per_s, "to compare", things="pairs")]
 
 
 def _until_pass(evidence: Evidence, flow: _Flow) -> float | None:
@@ -362,7 +388,7 @@ def _step(step: Step, needs: Sequence[CheckForecast], traffic: Traffic) -> StepF
     elif blocked is not None:
         told, slow = _blocked(step, blocked, slowest, length, traffic), blocked.check
     elif slowest is None:
-        told, slow = f"{duration(step.min_s)}, its own time", ""
+        told, slow = f"{duration(step.min_s)}, its own time" if step.min_s else "at once", ""
     else:
         told, slow = _told(step, slowest, length, traffic), slowest.check
     return StepForecast(step.title, seconds, step.min_s, slow, tuple(needs), f"{step.title}: {told}")
@@ -379,14 +405,13 @@ def _blocked(
 
 
 def _told(step: Step, slowest: CheckForecast, length: float, traffic: Traffic) -> str:
-    unit = "pairs" if slowest.check == "minPairs" else "requests"
-    what = f"{slowest.requests:,} {unit} {slowest.proves}"
+    what = f"{slowest.requests:,} {slowest.things} {slowest.proves}"
     if traffic.requests_per_s is None:
         own = f", and {duration(step.min_s)}" if step.min_s else ""
         return f"{slowest.check} is the slow one, with {what}{own}; how long that takes is known with the traffic"
     at = f"at {traffic.requests_per_s:.3g} requests/s"
     if (slowest.seconds or 0.0) <= step.min_s:
-        return f"{duration(length)}, its own time; {slowest.check} needs {duration(slowest.seconds or 0.0)} of it ({what}) {at}"
+        return f"{duration(length)}, its own time; {slowest.check} needs {duration(slowest.seconds or 0.0)} of it {at} ({what})"
     return f"about {duration(length)} {at}; {slowest.check} is the slow one ({what})"
 
 

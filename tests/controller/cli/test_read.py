@@ -283,6 +283,18 @@ def test_explain_of_a_rollout_at_rest_says_how_it_came_there(here: World) -> Non
     assert "What would roll it back" not in text
 
 
+def test_status_foretells_the_slow_steps_of_a_trial(here: World) -> None:
+    here.ready()
+    assert "Forecast" not in here.run("status").output
+    here.on_trial()
+    page = here.run("status").output
+    assert "Forecast\n  canary 50 %: errors is the slow one, with 47,250 requests to prove" in page
+    forecast = json.loads(here.run("status", "-o", "json").output)["forecast"]
+    assert forecast["requestsPerSecond"] is None
+    assert [step["title"] for step in forecast["steps"]] == ["canary 5 %", "canary 50 %", "full 100 %"]
+    assert [step["slow"] for step in forecast["steps"]] == [False, True, False]
+
+
 def test_an_empty_log_says_so(here: World) -> None:
     here.ready()
     result = here.run("history")

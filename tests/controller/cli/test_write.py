@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 
 from controller.crd import BASE_DIR
+from headgate.cli import root
 from tests.controller.api.served import rollout, until
 from tests.controller.cli.world import KEY, World
 
@@ -32,10 +34,12 @@ def file(folder: Path, text: str, name: str = "rollout.yaml") -> str:
 def test_apply_says_what_became_of_each_rollout(here: World, tmp_path: Path) -> None:
     two = GOOD + "---\n" + GOOD.replace("fraud", "search")
     path = file(tmp_path, two)
-    assert here.run("apply", "-f", path).output == "ml/fraud created\nml/search created\n"
+    lines = here.run("apply", "-f", path).output.splitlines()
+    assert [line for line in lines if line[0] != " "] == ["ml/fraud created", "ml/search created"]
+    assert lines[1].startswith("  canary 50 %: errors is the slow one")
     assert here.run("apply", "-f", path).output == "ml/fraud unchanged\nml/search unchanged\n"
     path = file(tmp_path, GOOD.replace("10s", "20s"))
-    assert here.run("apply", "-f", path).output == "ml/fraud configured\n"
+    assert here.run("apply", "-f", path).output.startswith("ml/fraud configured\n")
     answer = json.loads(here.run("apply", "-f", path, "-o", "json").output)
     assert answer["items"] == [{"rollout": KEY, "generation": 2, "outcome": "unchanged"}]
 
@@ -48,7 +52,7 @@ def test_a_rollout_remembers_the_folder_its_file_is_in(here: World, tmp_path: Pa
 
 
 def test_a_rollout_comes_from_standard_input(here: World) -> None:
-    assert here.run("apply", "-f", "-", input=GOOD).output == "ml/fraud created\n"
+    assert here.run("apply", "-f", "-", input=GOOD).output.startswith("ml/fraud created\n")
 
 
 def test_what_get_prints_can_be_applied_again(here: World) -> None:
@@ -184,3 +188,28 @@ def test_a_router_that_is_gone_is_forgotten_and_blocks_no_more(here: World) -> N
     assert again.exit_code == 1
     assert "its routers are r1" in again.output
     assert "headgate router forget" in here.run("router", "forget", "--help").output
+
+
+def test_plan_foretells_a_rollout_from_its_file_alone(tmp_path: Path) -> None:
+    named = file(tmp_path, json.dumps(rollout()))
+    lines = invoke("plan", "-f", named, "--rate", "120", "--errors", "0.4%").output.splitlines()
+    assert lines[0] == "ml/fraud"
+    assert lines[1].startswith("  canary 5 %: 10 s, its own time; errors needs 9 s of it at 120 requests/s")
+    assert "about" in lines[2]
+    assert "errors is the slow one" in lines[2]
+    assert lines[-1].startswith("  faster: errors with `plus: 0.1pp`: canary 50 % in about ")
+    data = json.loads(invoke("plan", "-f", named, "-o", "json").output)["items"][0]
+    assert (data["rollout"], data["requestsPerSecond"]) == ("ml/fraud", None)
+    assert all(step["seconds"] is None for step in data["steps"] if step["checks"])
+
+
+@pytest.mark.parametrize(
+    "options", [("--rate", "0"), ("--rate", "much"), ("--errors", "0.4"), ("--errors", "x%")]
+)
+def test_plan_takes_only_a_rate_and_a_share(tmp_path: Path, options: tuple[str, str]) -> None:
+    named = file(tmp_path, json.dumps(rollout()))
+    assert invoke("plan", "-f", named, *options).exit_code != 0
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(root(), words)

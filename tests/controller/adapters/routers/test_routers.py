@@ -10,7 +10,7 @@ from controller.adapters import routers
 from controller.adapters.routers import POLLS_MAX, ROUTERS_MAX, SILENT_S, RouterRegistry
 from controller.ports import Unwelcome
 from headgate.wire.plan import NOTHING_APPLIED, Applied, PlanVersion, RoutePlan, SlotRange
-from headgate.wire.telemetry import GuardTrip, Telemetry
+from headgate.wire.telemetry import GuardTrip, Outcomes, Telemetry, VersionCounters
 from tests.controller.memory_store import MemoryStore
 
 KEY = "ml/fraud"
@@ -348,3 +348,56 @@ def test_a_report_shows_that_the_router_is_alive_but_acknowledges_nothing() -> N
         assert world.registry.epoch_seen() == 4
 
     run(scenario)
+
+
+# --- how much traffic there is -------------------------------------------------------------------------------------
+
+
+def counted(requests: int) -> dict[str, Any]:
+    picked = Outcomes(requests=requests)
+    return {"versions": (VersionCounters(version="v1", identity="i1", picked=picked),)}
+
+
+def rates(*told: tuple[float, str, int], routers: tuple[str, ...] = ("r1",)) -> list[float | None]:
+    """The rate after each report: (seconds since the first, boot, requests so far)."""
+    found: list[float | None] = []
+
+    async def scenario(world: World) -> None:
+        for name in routers:
+            await world.poll(name, wait_s=0.0)
+        for at, boot, requests in told:
+            world.now = 1_000.0 + at
+            for name in routers:
+                life = 1.0 if boot == "b1" else 2.0
+                world.registry.report(report(at, boot, life, router=name, **counted(requests)))
+            found.append(world.registry.requests_per_s(KEY))
+        world.now += SILENT_S + 1
+        found.append(world.registry.requests_per_s(KEY))
+
+    run(scenario)
+    return found
+
+
+def test_the_rate_is_what_the_routers_split_lately_and_unknown_without_reports() -> None:
+    assert rates((1.0, "b1", 1_000), (2.0, "b1", 1_100)) == [None, 100.0, None]
+
+
+def test_the_rate_adds_up_over_routers() -> None:
+    assert rates((1.0, "b1", 0), (11.0, "b1", 500), routers=("r1", "r2"))[1] == 100.0
+
+
+def test_the_rate_forgets_what_was_long_ago() -> None:
+    minute = [(float(at), "b1", 100 * at) for at in range(1, 61)]
+    silence = [(float(at), "b1", 6_000) for at in range(61, 121)]
+    found = rates(*minute, *silence)
+    assert found[59] == 100.0
+    assert found[119] == 0.0
+
+
+def test_a_router_that_started_anew_tells_its_rate_after_two_reports() -> None:
+    found = rates((1.0, "b1", 1_000), (2.0, "b1", 1_100), (3.0, "b2", 5), (4.0, "b2", 55))
+    assert found[2:4] == [None, 50.0]
+
+
+def test_a_version_that_is_gone_from_the_reports_makes_no_negative_rate() -> None:
+    assert rates((1.0, "b1", 1_000), (2.0, "b1", 400), (3.0, "b1", 500)) == [None, None, 100.0, None]

@@ -68,11 +68,14 @@ def test_each_step_names_its_slow_check_and_what_its_requests_prove() -> None:
     told = forecast(spec(*stages), Traffic(120.0, errors=0.0042))
     assert [one.title for one in told] == ["shadow 10 %", "canary 5 %", "canary 50 %", "full 100 %"]
     assert told[0].sentence.startswith("shadow 10 %: about")
-    assert "agree is the slow one" in told[0].sentence
+    assert "agree is the slow one (900 pairs" in told[0].sentence
     assert "to prove at most 1 %" in told[0].sentence
-    assert "its own time; errors needs 9 s of it (50 requests of this step)" in told[1].sentence
+    assert (
+        "its own time; errors needs 9 s of it at 120 requests/s (50 requests of this step)"
+        in told[1].sentence
+    )
     assert "to prove at most +0.1 pp" in told[2].sentence
-    assert told[3].sentence == "full 100 %: 0 s, its own time"
+    assert told[3].sentence == "full 100 %: at once"
 
 
 def test_without_traffic_only_the_counts_are_said() -> None:
