@@ -11,6 +11,7 @@ from controller.core import spec as core
 from controller.crd import models
 from controller.crd.schedules import schedule_of
 from controller.crd.stages import Placed, checks_of, gates, names_at, placed
+from controller.crd.warmups import warmup_of
 from headgate.wire import plan
 
 INFERENCE_PATHS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -61,6 +62,7 @@ def spec_of(rollout: models.ModelRollout, generation: int) -> core.Spec:
             keep_stable_warm_s=spec.capacity.keep_stable_warm,
             progress_deadline_s=spec.capacity.progress_deadline,
         ),
+        warmup=warmup_of(spec.warmup),
         traffic=_traffic(spec),
         rollback_window=core.RollbackWindow(spec.rollback_window.versions, spec.rollback_window.within),
         supersede=core.Supersede(spec.schedule.supersede),

@@ -516,6 +516,52 @@ class Schedule(Model):
     supersede: Literal["replace", "finish", "queue"] = "replace"
 
 
+class WarmRequest(Model):
+    """A POST of `body` (JSON) to `path`, as a client would send it to the router."""
+
+    path: Path
+    body: JsonValue
+    headers: Annotated[
+        dict[
+            HeaderName,
+            Annotated[
+                str,
+                Field(max_length=1024),
+                _matches(r"[ -~]*", "is not the value of an HTTP header: printable ASCII"),
+            ],
+        ],
+        Field(max_length=16),
+    ] = {}
+
+
+class WarmRequests(Model):
+    """What is sent: the `inline` ones in turn, or the newest `count` recorded ones, to `path`; at least `count` in all."""
+
+    planned: ClassVar[Mapping[str, str]] = {
+        "configMap": "requests from a ConfigMap need the Kubernetes controller; write from: inline"
+    }
+    from_: Annotated[Literal["inline", "recorded"], Field(alias="from")]
+    inline: Annotated[list[WarmRequest], Field(min_length=1, max_length=64)] | None = None
+    path: Path | None = None
+    count: Annotated[int, Field(ge=1, le=10_000)] = 200
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+
+
+class WarmUntil(Model):
+    """When a version is warm: for `stableFor` its p95 was at most `p95`; without that, did not change."""
+
+    p95: Annotated[float, Duration("1ms", "1m")] | None = None
+    stable_for: Annotated[float, Duration("1s", "1h")] = 30.0
+
+
+class Warmup(Model):
+    """A new version gets traffic, copies included, once it was measured warm, or `maxWait` is over."""
+
+    requests: WarmRequests
+    until: WarmUntil = WarmUntil()
+    max_wait: Annotated[float, Duration("1s", "1d")] = 1200.0
+
+
 class RolloutSpec(Model):
     """Everything the user asks for."""
 
@@ -524,7 +570,6 @@ class RolloutSpec(Model):
         "port": "managed pods need the Kubernetes controller; write versions",
         "template": "managed pods need the Kubernetes controller; write versions",
         "workloadRef": "adopting a Deployment needs the Kubernetes controller; write versions",
-        "warmup": "warm-up is not there yet; let readiness fail until the model is warm",
         "slices": "slices are not there yet",
         "deletionPolicy": "it needs the Kubernetes controller",
         "hooks": "hooks are not there yet",
@@ -548,6 +593,7 @@ class RolloutSpec(Model):
     capacity: Capacity = Capacity()
     limits: Limits = Limits()
     rollback_window: RollbackWindow = RollbackWindow()
+    warmup: Warmup | None = None
     schedule: Schedule = Schedule()
     paused: bool = False
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.core.spec import AUTO_EVERY_S, AUTO_WEIGHTS
+from controller.crd import warmups
 from controller.crd.convert import identities
 from controller.crd.faults import FAULTS_MAX, Fault
 from controller.crd.models import (
@@ -455,6 +456,14 @@ def _window_opens(rollout: ModelRollout) -> Iterator[Finding]:
         )
 
 
+def _warmup_requests(rollout: ModelRollout) -> Iterator[Finding]:
+    yield from warmups.requests(rollout.spec)
+
+
+def _warmup_times(rollout: ModelRollout) -> Iterator[Finding]:
+    yield from warmups.times(rollout.spec)
+
+
 RULES: Final = (
     Rule("one-source", _one_source),
     Rule("readiness-place", _readiness_place),
@@ -490,5 +499,7 @@ RULES: Final = (
     _schedule("freeze-form"),
     _schedule("freeze-order"),
     Rule("window-opens", _window_opens),
+    Rule("warmup-requests", _warmup_requests),
+    Rule("warmup-times", _warmup_times),
 )
 """The table, in the order in which faults are listed."""

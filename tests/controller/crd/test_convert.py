@@ -353,3 +353,25 @@ def test_the_rollback_window_is_a_week_and_three_versions_unless_written() -> No
     assert converted(sound()).rollback_window == core.RollbackWindow(3, 604_800.0)
     spec = converted(changed(lambda spec: spec.update(rollbackWindow={"versions": 1, "within": "1h"})))
     assert spec.rollback_window == core.RollbackWindow(1, 3600.0)
+
+
+def test_without_a_warmup_nothing_is_warmed_up() -> None:
+    assert converted(sound()).warmup is None
+
+
+def test_a_warmup_of_inline_requests_sends_them_as_json() -> None:
+    request = {"path": "/infer", "body": {"x": [1, 2.5, "é"]}, "headers": {"X-Tenant": "a"}}
+    written = {
+        "requests": {"from": "inline", "inline": [request], "count": 20, "concurrency": 2},
+        "until": {"p95": "20ms", "stableFor": "5s"},
+        "maxWait": "1m",
+    }
+    warmup = converted(changed(lambda spec: spec.update(warmup=written))).warmup
+    sent = core.WarmRequest("/infer", '{"x":[1,2.5,"é"]}'.encode(), (("x-tenant", "a"),))
+    assert warmup == core.Warmup((sent,), "", 20, 2, 0.02, 5.0, 60.0)
+
+
+def test_a_warmup_of_recorded_requests_says_where_they_are_sent() -> None:
+    written = {"requests": {"from": "recorded", "path": "/v2/models/fraud/infer"}}
+    spec = converted(changed(lambda spec: spec.update(warmup=written, capture={"store": "full"})))
+    assert spec.warmup == core.Warmup(recorded_path="/v2/models/fraud/infer")

@@ -75,7 +75,6 @@ UNKNOWN = [
     ("hooks", "this version of Headgate does not know it: hooks are not there yet"),
     ("template", "need the Kubernetes controller"),
     ("workloadRef", "needs the Kubernetes controller"),
-    ("warmup", "warm-up is not there yet"),
     ("match", "A/B by request is not there yet"),
     ("strategy.stages.1.match", "A/B by request is not there yet"),
     ("versions.0.service", "needs the Kubernetes controller"),
@@ -91,6 +90,12 @@ def test_an_unknown_field_is_refused_by_its_path_with_what_was_meant(path: str, 
         written = written.replace(f".{number}", f"[{number}]")
     assert (fault.path, fault.rule) == (written, "unknown-field")
     assert sentence in fault.message
+
+
+def test_a_warmup_from_a_config_map_is_for_kubernetes() -> None:
+    fault = one(put("warmup", {"requests": {"from": "inline", "configMap": "requests"}}))
+    assert fault.path == "spec.warmup.requests.configMap"
+    assert "need the Kubernetes controller" in fault.message
 
 
 WRONG: list[tuple[str, Any, str, str]] = [

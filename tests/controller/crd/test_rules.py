@@ -32,6 +32,17 @@ def versions(index: int, **fields: Any) -> Change:
     return lambda spec: spec["versions"][index].update(fields)
 
 
+INLINE: Document = {"from": "inline", "inline": [{"path": "/infer", "body": {}}]}
+
+
+def warmup(requests: Document = INLINE, **fields: Any) -> Change:
+    return lambda spec: spec.update(warmup={"requests": requests} | fields)
+
+
+def recorded(capture: Document, **fields: Any) -> Change:
+    return lambda spec: spec.update(capture=capture, warmup={"requests": {"from": "recorded"} | fields})
+
+
 SHADOW, CANARY, FULL, FLIP = {"shadow": {}}, {"canary": {"weights": ["5%"]}}, {"full": {}}, {"flip": {}}
 PROCESS = {"command": ["serve", "{port}"], "readiness": {"httpGet": {"path": "/ready"}}}
 
@@ -360,6 +371,52 @@ BROKEN: list[tuple[str, Change, str, str]] = [
         ),
         "spec.schedule.freeze",
         "cover every window",
+    ),
+    ("warmup-requests", warmup({"from": "inline"}), "spec.warmup.requests.inline", "no request is there"),
+    ("warmup-requests", warmup(INLINE | {"path": "/x"}), "spec.warmup.requests.path", "a path of its own"),
+    (
+        "warmup-requests",
+        warmup({"from": "inline", "inline": [{"path": "/x", "body": 1, "headers": {"Host": "x"}}]}),
+        "spec.warmup.requests.inline[0].headers.Host",
+        "written by the sender",
+    ),
+    (
+        "warmup-requests",
+        recorded({"store": "full"}),
+        "spec.warmup.requests.path",
+        "write where they are sent",
+    ),
+    (
+        "warmup-requests",
+        recorded({"store": "full"}, path="/x", inline=[{"path": "/x", "body": 1}]),
+        "spec.warmup.requests.inline",
+        "not these",
+    ),
+    (
+        "warmup-requests",
+        recorded({"store": "none"}, path="/x"),
+        "spec.warmup.requests.from",
+        "nothing is recorded while capture.store is none",
+    ),
+    (
+        "warmup-requests",
+        recorded({"store": "redacted"}, path="/x"),
+        "spec.warmup.requests.from",
+        "masks every value",
+    ),
+    (
+        "warmup-times",
+        warmup(until={"stableFor": "3m"}, maxWait="2m"),
+        "spec.warmup.until.stableFor",
+        "180s is longer than maxWait (120s)",
+    ),
+    (
+        "warmup-times",
+        lambda spec: spec.update(
+            warmup={"requests": INLINE, "maxWait": "2h"}, decision={"maxDuration": "1h"}
+        ),
+        "spec.warmup.maxWait",
+        "7200s is longer than decision.maxDuration (3600s)",
     ),
 ]
 
