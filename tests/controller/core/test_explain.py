@@ -36,10 +36,11 @@ def test_what_is_waited_for_is_the_end_of_the_message_and_the_first_thing_missin
 
 
 def test_all_that_is_missing_is_said_in_order_without_its_evidence() -> None:
-    story = on_trial("bob: pause v2")
+    story = on_trial("errors says holds", "bob: pause v2")
     assert story.status.unmet[0] == "somebody to `headgate resume` it"
     assert story.status.unmet[1].endswith("s more of canary 5 %")
     assert story.status.waiting_for == story.status.unmet[0]
+    assert story.status.unmet[2].startswith("check errors: shown to be worse than stable")
     assert all(";" not in said for said in story.status.unmet)
 
 

@@ -145,6 +145,12 @@ def test_the_automatic_ramp_is_foretold_by_the_bound_on_its_risk() -> None:
     assert all(one.seconds is not None for one in told[:3])
 
 
+def test_a_check_needs_the_least_requests_the_user_wants_however_soon_it_is_proven() -> None:
+    told = first(canary(replace(SLO, min_requests=100_000)), Traffic(100.0))
+    assert told.checks[0].requests == 100_000
+    assert told.seconds == pytest.approx(20_000.0)
+
+
 def test_a_dry_run_and_a_check_that_only_watches_make_no_step_longer() -> None:
     watching = (replace(ERRORS, dry_run=True), replace(SLO, required=False))
     assert first(canary(*watching), Traffic(100.0)).sentence == "canary 5 %: 10 s, its own time"
