@@ -15,6 +15,8 @@ import pytest
 
 HOW_TO_GET = {
     "prometheus": "apt-get install prometheus (Debian, Ubuntu), or the binary of a release from prometheus.io on PATH",
+    "nginx": "apt-get install nginx (Debian, Ubuntu); it is in /usr/sbin",
+    "haproxy": "apt-get install haproxy (Debian, Ubuntu); it is in /usr/sbin",
 }
 UNKNOWN_PROGRAM = "install it so that it is on PATH"
 
