@@ -23,6 +23,8 @@ from controller.adapters.processes.router import RouterCommand, RouterFailed, Ro
 from controller.adapters.prometheus.counters import PrometheusCounters, Provider
 from controller.adapters.routers import RouterRegistry
 from controller.adapters.sqlite import SqliteStore
+from controller.adapters.warmup import Warmer
+from controller.adapters.warmup.recorded import recorded
 from controller.api.app import create_app
 from controller.api.deps import Changes, Deps
 from controller.api.server import api_server, listen
@@ -37,10 +39,13 @@ from controller.reconcile.queue import WorkQueue
 from controller.reconcile.reconciler import Reconciler
 from controller.settings import LocalSettings
 from controller.telemetry import Metrics
+from headgate.files import replace_file
 from headgate.log import Log
 
 ENDPOINT_FILE: Final = "endpoint.json"
 APPLIED_FILE: Final = "applied.json"
+RECORDS: Final = "records"
+"""In a router's folder: its comparison records, JSON Lines."""
 ROUTERS_S: Final = 0.5
 """How often rollouts that came or went are looked for."""
 
@@ -62,6 +67,7 @@ class Local:
     store: SqliteStore
     registry: RouterRegistry
     workloads: LocalWorkloads
+    warmer: Warmer
     counters: PrometheusCounters
     gatherer: Gatherer
     queue: WorkQueue
@@ -134,11 +140,14 @@ def _build(settings: LocalSettings) -> tuple[Local, Any]:
     registry = RouterRegistry(store, time.time, on_change=lambda key: _wake(queue, changes_, key))
     metrics = Metrics(lambda: _statuses(store))
     workloads = LocalWorkloads(state, folder=Path.cwd(), on_change=queue.add)
+    warmer = Warmer(
+        lambda key, warmup: recorded(_run_folder(settings, key) / RECORDS, warmup), queue.add, log
+    )
     counters = PrometheusCounters(Provider(name, url) for name, url in settings.providers.items())
     gatherer = Gatherer(counters, queue.add)
     next_at: dict[str, float | None] = {}
 
-    def recorded(key: str, decision: Decision | None) -> None:
+    def on_recorded(key: str, decision: Decision | None) -> None:
         if decision is None:
             registry.drop(key)
             next_at.pop(key, None)
@@ -149,13 +158,14 @@ def _build(settings: LocalSettings) -> tuple[Local, Any]:
     reconciler = Reconciler(
         store=store,
         workloads=workloads,
+        warmth=warmer,
         routers=registry,
         gatherer=gatherer,
         compile_document=lambda stored: _compiled(compiler, stored),
         epoch=store.acquire_epoch(0),
         metrics=metrics,
         now=time.time,
-        on_recorded=recorded,
+        on_recorded=on_recorded,
         log=log,
     )
     loop = Loop(reconciler, queue, metrics, time.time, log)
@@ -177,7 +187,19 @@ def _build(settings: LocalSettings) -> tuple[Local, Any]:
     )
     port = int(listener.getsockname()[1])
     local = Local(
-        settings, store, registry, workloads, counters, gatherer, queue, loop, deps, log, port, token_path
+        settings,
+        store,
+        registry,
+        workloads,
+        warmer,
+        counters,
+        gatherer,
+        queue,
+        loop,
+        deps,
+        log,
+        port,
+        token_path,
     )
     return local, listener
 
@@ -296,7 +318,7 @@ async def _start_router(local: Local, key: str) -> None:
         listen_at = f"{listen_at.rpartition(':')[0]}:0"
     command = RouterCommand(
         rollout=key,
-        run=local.settings.state_dir.absolute() / "routers" / key.replace("/", "."),
+        run=_run_folder(local.settings, key),
         controller=f"http://127.0.0.1:{local.api_port}",
         token_file=local.token_path.absolute(),
         listen=listen_at,
@@ -307,6 +329,11 @@ async def _start_router(local: Local, key: str) -> None:
     router = RouterProcess(command, local.log, lambda ready: _write_endpoint(local), served)
     local.routers[key] = router
     await router.start()
+
+
+def _run_folder(settings: LocalSettings, key: str) -> Path:
+    """Where the router of this rollout keeps its files, the comparison records among them."""
+    return settings.state_dir.absolute() / "routers" / key.replace("/", ".")
 
 
 def _write_endpoint(local: Local) -> None:
@@ -326,9 +353,7 @@ def _write_endpoint(local: Local) -> None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(content, indent=2) + "\n")
-    beside.replace(path)
+    replace_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -368,6 +393,7 @@ async def _stop(local: Local, *parts: asyncio.Task[None] | None) -> None:
         minding.cancel()
     await asyncio.gather(*(task for task in (looping, minding) if task is not None), return_exceptions=True)
     await asyncio.gather(*(router.close(stop=True) for router in local.routers.values()))
+    await local.warmer.close()
     await local.gatherer.close()
     await local.counters.close()
     await local.workloads.close(stop_processes=True)

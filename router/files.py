@@ -1,4 +1,4 @@
-"""Files that readers see old or new, never half: what the router's processes leave for each other and for later."""
+"""What several of the router's processes do with the files of its run directory: read the pin, reach the sockets."""
 
 import os
 from functools import cache
@@ -9,22 +9,6 @@ from router.core.channel import RUN_FILES
 
 SOCKET_PATH_BYTES_MAX: Final = 107
 """The longest path of a Unix socket on Linux (sun_path without its last NUL)."""
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write the file whole or not at all, durably: a crash at any instant leaves the old content or the new.
-
-    OSError if it cannot be written; the old content is then untouched.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_pin(run: Path, before: str | None) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from headgate.files import replace_file
 from headgate.log import Log
 from headgate.wire.codec import Malformed, decode_plan
 from headgate.wire.plan import RoutePlan
@@ -16,7 +17,6 @@ from router.agent import planfile, plans
 from router.agent.shared import attach
 from router.core.channel import RUN_FILES
 from router.core.counters import SERVING
-from router.files import replace_file
 from router.settings import Invalid, Settings, default_router
 from router.supervisor.children import Command
 from router.supervisor.rundir import RunDirectory, claim

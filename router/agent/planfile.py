@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from headgate.files import replace_file
 from router.core.channel import RUN_FILES, Assignment
-from router.files import replace_file
 
 
 class Unreadable(Exception):

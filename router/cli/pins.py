@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from headgate.files import replace_file
 from router.agent import planfile
 from router.agent.shared import Shared, attach
 from router.core.channel import RUN_FILES, Assignment
-from router.files import replace_file
 from router.supervisor.rundir import holder_of
 
 _RUN = click.option(

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 
+from headgate.files import replace_file
 from headgate.log import Log
 from headgate.wire.telemetry import ShadowCounters
 from router.core.sketch import REPORTED_MAX, TALLIES_MAX, Pairing, Snapshot, Tally
-from router.files import replace_file
 
 
 class Tallies:

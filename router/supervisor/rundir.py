@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from headgate.files import replace_file
 from router.core.channel import RUN_FILES
 from router.core.counters import layout
-from router.files import replace_file
 
 LOCK: Final = "lock"
 

@@ -4,7 +4,6 @@ A start is noted before it happens (with the token its environment will carry) a
 and start time), so that a controller killed between the two finds the process by the token and starts no second.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from headgate.files import replace_file
 from headgate.log import Log
 
 
@@ -78,8 +78,5 @@ class Ledger:
             self._is_saved = True
 
     def _save(self) -> None:
-        fresh = self._path.with_suffix(".new")
-        fresh.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(list(self._entries.values())))
-        fresh.replace(self._path)
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        replace_file(self._path, msgspec.json.encode(list(self._entries.values())), is_durable=False)

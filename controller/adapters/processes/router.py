@@ -15,6 +15,7 @@ from typing import Final
 
 from controller.adapters.processes.child import Child, adopt, spawn
 from controller.adapters.processes.logs import bound
+from headgate.files import replace_file
 from headgate.log import Log
 
 READY_S: Final = 20.0
@@ -237,6 +238,4 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, note: Mapping[str, str]) -> None:
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(note))
-    beside.replace(path)
+    replace_file(path, json.dumps(note).encode())
