@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from controller.core.analysis.inputs import Counts, Missing
 from controller.core.checks import CheckResult, PrometheusQuery
-from controller.core.spec import Spec
+from controller.core.spec import Spec, VersionSpec, Warmup
 from controller.core.status import (
     Action,
     Decision,
@@ -121,6 +121,20 @@ class Workloads(Protocol):
         self, key: str, documents: Mapping[str, Mapping[str, Any]], running: frozenset[str]
     ) -> None:
         """Start what shall run and does not, stop what runs and shall not; idempotent, returns without waiting for readiness."""
+        ...
+
+
+class Warmth(Protocol):
+    """Whether a new version is warm, measured with requests of its own; one version of a rollout at a time."""
+
+    def measure(
+        self, key: str, warmup: Warmup, version: VersionSpec, seen: VersionObserved
+    ) -> VersionObserved:
+        """What was seen of the version, with what is known of its warmth; begins measuring, or goes on."""
+        ...
+
+    def stop(self, key: str) -> None:
+        """Send nothing more for this rollout, and forget what was measured."""
         ...
 
 

@@ -17,10 +17,11 @@ from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
 from controller.core.slots import weight_of
 from controller.core.spec import Spec
-from controller.core.status import Action, Decision, Observed, Phase, Status, VersionRef
+from controller.core.status import Action, Decision, Observed, Phase, Status, VersionObserved, VersionRef
 from controller.core.steps import at, steps_of
+from controller.core.warming import is_asked
 from controller.errors import StoreUnavailable
-from controller.ports import Compiled, Recorded, Routers, Store, Stored, Workloads
+from controller.ports import Compiled, Recorded, Routers, Store, Stored, Warmth, Workloads
 from controller.reconcile.gather import Gatherer, Wanted
 from controller.telemetry import Metrics
 from headgate.log import Log
@@ -77,6 +78,7 @@ class Reconciler:
         *,
         store: Store,
         workloads: Workloads,
+        warmth: Warmth,
         routers: Routers,
         gatherer: Gatherer,
         compile_document: Callable[[Stored], Compiled | str],
@@ -88,6 +90,7 @@ class Reconciler:
     ) -> None:
         self._store = store
         self._workloads = workloads
+        self._warmth = warmth
         self._routers = routers
         self._gatherer = gatherer
         self._compile = compile_document
@@ -123,7 +126,7 @@ class Reconciler:
         self._gatherer.want(key, _wanted(checks, before))
         observed = Observed(
             epoch=self._epoch,
-            versions=await self._workloads.observe(key, compiled.versions),
+            versions=self._with_warmth(spec, before, await self._workloads.observe(key, compiled.versions)),
             routers=self._routers.observed(key),
             actions=self._store.pending_actions(key),
         )
@@ -151,6 +154,18 @@ class Reconciler:
             self._store.delete(key)
             return self._gone(key)
         return Done() if decision.requeue_at is None else Again(decision.requeue_at)
+
+    def _with_warmth(
+        self, spec: Spec, before: Status, versions: Mapping[str, VersionObserved]
+    ) -> Mapping[str, VersionObserved]:
+        """What is seen of the versions, the candidate also measured while its warmth matters."""
+        warmup, candidate = spec.warmup, before.candidate
+        version = spec.version(candidate.name) if candidate is not None and is_asked(spec, before) else None
+        seen = versions.get(version.identity) if version is not None else None
+        if warmup is None or version is None or seen is None:
+            self._warmth.stop(spec.key)
+            return versions
+        return {**versions, version.identity: self._warmth.measure(spec.key, warmup, version, seen)}
 
     def _judge(
         self,
@@ -245,6 +260,7 @@ class Reconciler:
 
     def _gone(self, key: str) -> Outcome:
         self._gatherer.want(key, frozenset())
+        self._warmth.stop(key)
         self._ahead.pop(key, None)
         self._on_recorded(key, None)
         return Gone()

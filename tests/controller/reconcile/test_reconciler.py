@@ -10,7 +10,7 @@ import pytest
 from controller.adapters.routers import RouterRegistry
 from controller.core.analysis.inputs import Missing
 from controller.core.checks import AtMost, Check, Lack, Metric, PrometheusQuery
-from controller.core.spec import CanaryStage, Capacity, FullStage, Spec, VersionSpec
+from controller.core.spec import CanaryStage, Capacity, FullStage, Spec, VersionSpec, Warmup
 from controller.core.status import Action, Decision, Phase, Reason, Verb, VersionObserved, VersionRef
 from controller.errors import StoreUnavailable
 from controller.ports import Compiled, Recorded, Stored
@@ -45,6 +45,23 @@ class ReadyWorkloads:
         self.running = running
 
 
+class Thermometer:
+    """Versions are warm when told; remembers which rollout's version was measured last."""
+
+    def __init__(self) -> None:
+        self.is_warm = False
+        self.measured: dict[str, str] = {}
+
+    def measure(
+        self, key: str, warmup: Warmup, version: VersionSpec, seen: VersionObserved
+    ) -> VersionObserved:
+        self.measured[key] = version.name
+        return replace(seen, is_warm=self.is_warm and bool(seen.endpoints), warmth="p95 as measured")
+
+    def stop(self, key: str) -> None:
+        self.measured.pop(key, None)
+
+
 class NoCounters:
     """No provider is configured."""
 
@@ -71,6 +88,7 @@ class Scene:
         self.store = FailingStore()
         self.routers = RouterRegistry(self.store, lambda: self.now)
         self.workloads = ReadyWorkloads()
+        self.warmth = Thermometer()
         self.metrics = Metrics()
         self.applied = NOTHING_APPLIED
         self.plan: RoutePlan | None = None
@@ -83,6 +101,7 @@ class Scene:
         return Reconciler(
             store=self.store,
             workloads=self.workloads,
+            warmth=self.warmth,
             routers=self.routers,
             gatherer=self.gatherer,
             compile_document=compile_document,
@@ -132,6 +151,7 @@ def compile_document(stored: Stored) -> Compiled | str:
         stages=(CanaryStage((1000, 5000), 3.0, tuple(c.name for c in checks)), FullStage()),
         checks=checks,
         capacity=Capacity(drain_s=2.0, keep_stable_warm_s=5.0),
+        warmup=Warmup() if stored.document.get("warmup") else None,
     )
     return Compiled(spec, {version.identity: {"name": version.name} for version in versions})
 
@@ -360,3 +380,37 @@ def test_a_decision_that_breaks_an_invariant_is_not_applied(monkeypatch: pytest.
     assert "I6" in outcome.why
     assert scene.weight("v1") == 10_000
     assert b"headgate_invariant_violations_total" in scene.metrics.exposition()
+
+
+def test_a_candidate_gets_its_first_share_once_it_is_warm_and_is_then_measured_no_more() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.write(check=False, warmup=True)
+        await scene.turn(4)
+        assert scene.warmth.measured == {}
+        scene.write(check=False, warmup=True, target="v2")
+        await scene.turn(10)
+        assert scene.warmth.measured == {KEY: "v2"}
+        assert "v2 warms up: p95 as measured" in scene.stored().status.message
+        assert scene.weight("v2") == 0
+        scene.warmth.is_warm = True
+        await scene.turn(20)
+        assert scene.weight("v2") == 10_000
+        assert scene.warmth.measured == {}
+
+    asyncio.run(story())
+
+
+def test_a_trial_that_is_called_off_is_warmed_up_no_more() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.write(check=False, warmup=True)
+        await scene.turn(4)
+        scene.write(check=False, warmup=True, target="v2")
+        await scene.turn(4)
+        scene.write(check=False, warmup=True, target="v1")
+        await scene.turn(4)
+        assert scene.warmth.measured == {}
+        assert scene.weight("v2") == 0
+
+    asyncio.run(story())
