@@ -46,6 +46,7 @@ def _shares_add_up(decision: Decision) -> tuple[str, ...]:
 
 
 def _failed_only_falls(before: Status, after: Status) -> tuple[str, ...]:
+    """A version that stays stable may have failed, too: what is taken from a worse one has nowhere else to go."""
     failed = {f.identity for f in before.failed if f.is_latched} & {
         f.identity for f in after.failed if f.is_latched
     }
@@ -53,6 +54,7 @@ def _failed_only_falls(before: Status, after: Status) -> tuple[str, ...]:
         f"I3: {identity} has failed and its share rose from {_share(before, identity)} to {_share(after, identity)}"
         for identity in sorted(failed)
         if _share(after, identity) > _share(before, identity)
+        if after.stable is None or before.stable != after.stable or identity != after.stable.identity
     )
 
 

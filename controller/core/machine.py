@@ -17,7 +17,7 @@ from controller.core.actions import act
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric
 from controller.core.draft import PENDING, Draft
 from controller.core.spec import Spec
-from controller.core.status import Candidate, Decision, Observed, Phase, Reason, Retiring, Status
+from controller.core.status import Candidate, Decision, Observed, Phase, Reason, Retiring, Status, VersionRef
 from controller.core.steps import Step
 from headgate.wire.plan import RoutePlan
 
@@ -70,15 +70,22 @@ def _make_sound(draft: Draft) -> None:
         observed_generation=draft.spec.generation,
     )
     stable, candidate = status.stable, status.candidate
-    if stable is not None and candidate is not None and candidate.identity == stable.identity:
+    if stable is None or (candidate is not None and _is_one(candidate, stable)):
         candidate = None
-    if stable is not None:
+    if stable is None:
+        status = replace(status, slots=())
+    else:
         owners = {stable.name} | ({candidate.name} if candidate and candidate.issued_generation else set())
         if not slots.is_sound(status.slots, owners):
             status = replace(status, slots=slots.all_to(stable.name))
     draft.status = replace(status, candidate=candidate)
     if candidate is not None and candidate.issued_generation:
         _cap(draft, candidate)
+
+
+def _is_one(candidate: Candidate, stable: VersionRef) -> bool:
+    """Can the two not be told apart? Shares are counted by name, so one name is one version."""
+    return candidate.identity == stable.identity or candidate.name == stable.name
 
 
 def _cap(draft: Draft, candidate: Candidate) -> None:

@@ -86,6 +86,8 @@ def _call_off(draft: Draft, target: VersionSpec) -> None:
         return
     if candidate.track is Track.RETURN and is_failed(status, target.identity):
         return  # the way back that an operator asked for; the target is what it leads away from
+    if is_failed(status, stable.identity) and drafts.weight_of(draft, candidate.name):
+        return  # what it has would go to a version that was rolled back
     if stable.identity == target.identity:
         why = f"{candidate.name} called off: the target is {target.name} again, which is stable"
         drafts.end_trial(draft, "Cancelled", Reason.CANCELLED, why)

@@ -9,9 +9,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from controller.core.status import Phase
+from controller.core.slots import weight_of
+from controller.core.status import Phase, Verb
+from headgate.wire.plan import PlanVersion
+from tests.properties.rough import RoughWorld
 from tests.properties.simulator import Seeded, simulate
-from tests.properties.world import World, first_spec
+from tests.properties.world import first_spec
 
 T = TypeVar("T")
 
@@ -34,10 +37,18 @@ class Rollouts(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.drawn = Drawn()
-        self.world = World(self.drawn, first_spec())
+        self.world = RoughWorld(self.drawn, first_spec())
 
     @rule(data=st.data(), name=st.sampled_from(("time_passes", "workload_changes", "evidence_changes")))
     def the_world_changes(self, data: st.DataObject, name: str) -> None:
+        self.drawn.data = data
+        getattr(self.world, name)()
+
+    @rule(
+        data=st.data(),
+        name=st.sampled_from(("routers_misbehave", "versions_come_and_go", "a_leader_dies_after_a_decrease")),
+    )
+    def something_goes_wrong(self, data: st.DataObject, name: str) -> None:
         self.drawn.data = data
         getattr(self.world, name)()
 
@@ -112,7 +123,7 @@ def test_the_seeded_runs_reach_what_they_are_to_prove() -> None:
 @pytest.mark.parametrize("seed", range(4 if IS_QUICK else 30))
 def test_a_world_turned_kind_ends_at_rest_on_the_target_or_rolled_back(seed: int) -> None:
     choose = Seeded(seed)
-    world = World(choose, first_spec())
+    world = RoughWorld(choose, first_spec())
     for _ in range(600):
         getattr(world, choose.rule())()
     world.turn_kind()
@@ -123,3 +134,29 @@ def test_a_world_turned_kind_ends_at_rest_on_the_target_or_rolled_back(seed: int
     if status.phase is Phase.HEALTHY:
         assert status.stable is not None
         assert status.stable.name == world.spec.target
+
+
+@pytest.mark.parametrize("seed", range(4 if IS_QUICK else 40))
+def test_a_rollback_ends_although_nothing_is_measured_and_the_candidate_is_dead(seed: int) -> None:
+    """I17, from wherever a world in turmoil left a candidate that has traffic."""
+    choose = Seeded(seed)
+    world = RoughWorld(choose, first_spec())
+    for _ in range(4000):
+        getattr(world, choose.rule())()
+        candidate = world.stored.candidate
+        if candidate is not None and weight_of(world.stored.slots, candidate.name) and not world.spec.paused:
+            break
+    assert candidate is not None
+    world.asks(Verb.ROLLBACK, candidate.name)
+    for _ in range(30):
+        world.second_without_candidate_and_evidence(candidate.identity)
+        assert not world.actions, "a person's rollback is decided in the next pass"
+        assert candidate.identity not in {r.identity for r in weighed(world)}
+    assert candidate.identity not in world.running
+    assert any(f.identity == candidate.identity and f.is_latched for f in world.stored.failed)
+
+
+def weighed(world: RoughWorld) -> list[PlanVersion]:
+    """The versions that any router sends traffic to."""
+    plans = [router.plan for router in world.routers.values() if router.plan is not None]
+    return [version for plan in plans for version in plan.versions if plan.weights()[version.name]]

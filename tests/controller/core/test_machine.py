@@ -165,6 +165,24 @@ def test_a_candidate_that_is_stable_is_none():
     assert story.status.candidate is None or story.status.candidate.identity != "id-v2"
 
 
+def test_a_candidate_with_stables_name_is_none_for_their_shares_could_not_be_told_apart():
+    story = told("target v2")
+    other = replace(candidate(story), name="v1", identity="id-of-another-v1")
+    story.status = replace(story.status, candidate=other)
+    story.tell("wait 1s")
+    assert story.status.candidate != other
+    assert weight(story, "v1") == 10_000
+
+
+def test_without_a_stable_version_nobody_is_on_trial_and_nobody_has_a_share():
+    story = on_trial()
+    story._edit(target="v9")
+    story.status = replace(story.status, stable=None, is_stable_proven=False)
+    story.tell("wait 1s")
+    assert story.status.candidate is None
+    assert weight(story) == 0
+
+
 def test_only_the_checks_of_the_present_step_are_asked():
     story = on_trial()
     assert [check.name for check in checks_needed(story.spec, story.status)] == ["errors"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from controller.core.spec import Advance, CanaryStage, DecisionPolicy, FullStage, OnInconclusive
-from controller.core.status import Cause, Phase, Track, Trip, VersionRef
+from controller.core.status import Cause, Failed, Phase, Track, Trip, VersionRef
 from tests.controller.core.stories import candidate, on_trial, router, say, told, weight
 
 HOLD, ROLLBACK, PROMOTE = OnInconclusive.HOLD, OnInconclusive.ROLLBACK, OnInconclusive.PROMOTE
@@ -322,3 +322,36 @@ def test_going_back_to_a_warm_version_is_one_flip_whatever_the_window():
     story.tell("v1 not ready")
     story.tell("target v1")
     assert candidate(story).track is Track.RETURN
+
+
+def away_from_a_failed_stable():
+    """v2 is stable and was rolled back by a person while nothing was there to go back to; v3 is on trial at 5 %."""
+    story = promoted()
+    status = story.status
+    failed = Failed("v2", "id-v2", 1, Cause.OPERATOR, "wrong", story.now, "ann")
+    story.status = replace(status, failed=(failed,), past=())
+    for line in (
+        "target v3",
+        "v3 ready",
+        "errors says undecided",
+        "wait 1s",
+        "routers run the plan",
+        "wait 1s",
+    ):
+        story.tell(line)
+    assert weight(story, "v3") == 500
+    return story
+
+
+def test_a_trial_is_not_called_off_when_its_share_would_go_to_a_version_that_was_rolled_back():
+    story = away_from_a_failed_stable()
+    story.tell("target v4")
+    assert candidate(story).name == "v3"
+    assert weight(story, "v3") == 500
+
+
+def test_a_candidate_that_fails_loses_its_share_although_stable_had_failed_before():
+    story = away_from_a_failed_stable()
+    story.tell("errors says Fail")
+    assert weight(story, "v3") == 0
+    assert weight(story, "v2") == 10_000
