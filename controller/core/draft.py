@@ -223,6 +223,7 @@ def failure_text(failed: Failed) -> str:
         Cause.PROGRESS_DEADLINE: "did not become ready in time",
         Cause.NO_DATA: "gave no data for too long, and onNoData says rollback",
         Cause.APPROVAL_EXPIRED: "was not approved in time",
+        Cause.HOOK_FAILED: "was refused by a hook",
         Cause.INCONCLUSIVE: "proved nothing for too long, and onInconclusive says rollback",
     }[failed.cause]
     return f"{failed.name} {told}" + (f": {failed.message}" if failed.message else "")
@@ -235,6 +236,7 @@ def begin(draft: Draft, candidate: Candidate, how: str) -> None:
         draft.status,
         candidate=replace(candidate, attempt=attempt, started_at=draft.now),
         salt=salt(draft.spec.key, candidate.identity, attempt),
+        effects=replace(draft.status.effects, trials=draft.status.effects.trials + 1),
         retiring=tuple(r for r in draft.status.retiring if r.identity != candidate.identity),
     )
     draft.tell(Reason.STARTED, f"{candidate.name} starts {how}" + (f", try {attempt}" if attempt > 1 else ""))

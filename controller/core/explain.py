@@ -170,7 +170,7 @@ def waiting_for(draft: Draft, candidate: Candidate) -> str:
     if index < len(compiled):
         why = trial.obstacle(draft, candidate, compiled[index])
         return f"the way to {compiled[index].title}: {why}" if why else compiled[index].title
-    why = holds.on_move(draft, candidate)
+    why = holds.on_promotion(draft, candidate)
     return f"its promotion: {why}" if why else "its promotion"
 
 
@@ -204,7 +204,7 @@ def _missing(draft: Draft, candidate: Candidate) -> Iterator[str]:
         why = trial.obstacle(draft, candidate, compiled[candidate.step + 1])
         if why is not None:
             yield f"the way to {compiled[candidate.step + 1].title}: {why}"
-    elif (why := holds.on_move(draft, candidate)) is not None:
+    elif (why := holds.on_promotion(draft, candidate)) is not None:
         yield f"its promotion: {why}"
 
 

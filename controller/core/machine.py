@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from controller.core import draft as drafts
-from controller.core import explain, holds, slots, steps, trial, warming
+from controller.core import explain, holds, hooks, slots, steps, trial, warming
 from controller.core import plan as plans
 from controller.core.actions import act
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric
@@ -40,13 +40,14 @@ def decide(
     draft = Draft(spec, observed, results, now, status)
     _make_sound(draft)
     _turn_clocks(draft)
+    hooks.settle(draft)
     _retire(draft)
     for action in observed.actions:
         act(draft, action)
     trial.follow_spec(draft)
     trial.watch(draft)
     trial.proceed(draft)
-    return _conclude(draft)
+    return _conclude(draft, status)
 
 
 def checks_needed(spec: Spec, status: Status) -> tuple[Check, ...]:
@@ -148,7 +149,7 @@ def _say_gone(draft: Draft, retiring: Retiring) -> None:
         )
 
 
-def _conclude(draft: Draft) -> Decision:
+def _conclude(draft: Draft, before: Status) -> Decision:
     """Number the plan, fill the number in where it was pending, and say in a sentence where the rollout is."""
     plan = _numbered(draft)
     generation = draft.status.generation
@@ -163,6 +164,7 @@ def _conclude(draft: Draft) -> Decision:
     place = explain.place(draft)
     if place.phase is Phase.STALLED and draft.status.phase is not place.phase:
         draft.tell(Reason.STALLED, place.message)
+    hooks.announce(draft, before)
     draft.status = replace(
         draft.status,
         phase=place.phase,
@@ -178,6 +180,7 @@ def _conclude(draft: Draft) -> Decision:
         events=tuple(draft.events),
         actions=tuple(draft.answers),
         target=draft.target,
+        effects=hooks.wanted(draft.status),
         requeue_at=_requeue_at(draft),
     )
 

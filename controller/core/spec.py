@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from controller.core.checks import Check
+from controller.core.effects import Hook, Notification
 from controller.core.schedule import ALWAYS, Schedule
 from headgate.wire.plan import Capture, Comparison, Guard, IdentityKey, Limits, Overrides, Rewrite
 
@@ -222,6 +223,8 @@ class Spec:
     rollback_window: RollbackWindow = RollbackWindow()
     supersede: Supersede = Supersede.REPLACE
     schedule: Schedule = ALWAYS
+    hooks: tuple[Hook, ...] = ()
+    notifications: tuple[Notification, ...] = ()
     paused: bool = False
 
     def version(self, name: str) -> VersionSpec | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from controller.core.checks import CheckResult
+from controller.core.effects import NOTHING_ASKED, Effect, EffectOutcome, Effects
 from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan, SlotRange
 
 
@@ -34,6 +35,7 @@ class Cause(StrEnum):
     NO_DATA = "NoData"
     INCONCLUSIVE = "Inconclusive"
     APPROVAL_EXPIRED = "ApprovalExpired"
+    HOOK_FAILED = "HookFailed"
 
 
 class Reason(StrEnum):
@@ -59,6 +61,8 @@ class Reason(StrEnum):
     WARMED = "Warmed"
     NOT_WARM = "NotWarm"
     ACTION_REFUSED = "ActionRefused"
+    HOOK_FAILED = "HookFailed"
+    NOTIFICATION_FAILED = "NotificationFailed"
     BUG = "InvariantViolated"
 
 
@@ -224,6 +228,7 @@ class Status:
     paused: Pause | None = None
     handled: tuple[str, ...] = ()
     history: tuple[Outcome, ...] = ()
+    effects: Effects = NOTHING_ASKED
     recent_weights: tuple[tuple[int, int], ...] = ()
     """(plan generation, candidate's weight) of the last plans, to say what a lagging router still does."""
 
@@ -298,6 +303,7 @@ class Observed:
     """By version *identity*."""
     routers: tuple[RouterObserved, ...] = ()
     actions: tuple[Action, ...] = ()
+    effects: tuple[EffectOutcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +346,8 @@ class Decision:
     """What shall be. The host records `status` first, then publishes `plan`, then brings workloads to `running`.
 
     `plan` is None while there is nothing to serve. `running` holds the identities that must run; all others of this
-    rollout are stopped. `target`: the spec's target is to become this version, as a person asked. `requeue_at` is
+    rollout are stopped. `target`: the spec's target is to become this version, as a person asked. `effects`: all hooks and notifications
+    that are to run, once `status` is recorded; those that run already are among them. `requeue_at` is
     the next instant that matters if nothing happens before; None: none.
     """
 
@@ -351,4 +358,5 @@ class Decision:
     events: tuple[Event, ...] = ()
     actions: tuple[ActionResult, ...] = ()
     target: str | None = None
+    effects: tuple[Effect, ...] = ()
     requeue_at: float | None = None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from controller.core import draft as drafts
-from controller.core import holds, slots, steps, warming
+from controller.core import holds, hooks, slots, steps, warming
 from controller.core.checks import Check, CheckResult, Lack, Metric, Verdict
 from controller.core.draft import PENDING, Draft
 from controller.core.spec import FULL, OnExpire, OnInconclusive, Spec, Supersede, VersionSpec, WorldDrift
@@ -58,8 +58,10 @@ def _found(draft: Draft, target: VersionSpec) -> None:
     if status.is_stable_proven or status.stable == ref:
         return
     why = f"{first.name} is the first version"
+    life = status.generation if status.stable is None else status.effects.life
     draft.status = replace(
         status,
+        effects=replace(status.effects, life=life),
         stable=ref,
         candidate=None,
         slots=slots.all_to(first.name),
@@ -133,7 +135,7 @@ def held_start(draft: Draft) -> tuple[VersionSpec, str] | None:
     following = None if target is None else _next(draft, target)
     if following is None or not _may_start(draft, following):
         return None
-    why = holds.on_start(draft, _track(draft, following.identity))
+    why = holds.on_start(draft, following, _track(draft, following.identity))
     return None if why is None else (following, why)
 
 
@@ -152,8 +154,8 @@ def _start(draft: Draft, target: VersionSpec, admitted_by: str = "") -> None:
     if not _may_start(draft, target):
         return
     track = _track(draft, target.identity)
-    held = holds.on_start(draft, track)
-    if held is not None and not admitted_by:
+    held = holds.on_start(draft, target, track)
+    if not admitted_by and (held is not None or hooks.ask_start(draft, target, track)):
         return
     named = steps.digest(steps.steps_of(draft.spec, track))
     candidate = Candidate(
@@ -255,6 +257,9 @@ def _fault(draft: Draft, candidate: Candidate) -> tuple[Cause, str] | None:
         return Cause.PROGRESS_DEADLINE, f"not ready for {candidate.waiting_s:.0f} s" + (
             f"; {seen.message}" if seen.message else ""
         )
+    refused = hooks.fatal(draft, candidate)
+    if refused is not None:
+        return Cause.HOOK_FAILED, refused
     step = steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
     if (
         step.expires_s is not None
@@ -295,13 +300,17 @@ def proceed(draft: Draft) -> None:
     if candidate is None or candidate.failed is not None or draft.is_paused:
         return
     if candidate.issued_generation == 0:
-        why = f"{warming.told(draft, candidate)}{holds.aside(draft, candidate)}"
+        compiled = drafts.compiled_steps(draft, candidate)
+        first = steps.at(compiled, candidate.pass_to)
+        why = f"{warming.told(draft, candidate)}{holds.aside(draft, candidate, first)}"
         _enter(draft, candidate, max(candidate.pass_to, 0), why)
         return
     candidate = _acknowledge(draft, candidate)
     step = steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
     if candidate.pass_to > candidate.step:
-        why = f"{candidate.passed_by} passed it{holds.aside(draft, candidate)}"
+        compiled = drafts.compiled_steps(draft, candidate)
+        following = compiled[candidate.pass_to] if candidate.pass_to < len(compiled) else None
+        why = f"{candidate.passed_by} passed it{holds.aside(draft, candidate, following)}"
         _enter(draft, candidate, candidate.pass_to, why)
     elif step.stage in candidate.skipped:
         _enter(draft, candidate, candidate.step + 1, f"{candidate.passed_by} left {step.title} out")
@@ -309,8 +318,8 @@ def proceed(draft: Draft) -> None:
         why_not = unmet(draft, candidate, step)
         if why_not is None:
             is_below = drafts.weight_of(draft, candidate.name) < step.weight  # after an edit of the stages
-            following = candidate.step if is_below else candidate.step + 1
-            _enter(draft, candidate, following, _why_over(draft, candidate, step))
+            index = candidate.step if is_below else candidate.step + 1
+            _enter(draft, candidate, index, _why_over(draft, candidate, step))
 
 
 def _acknowledge(draft: Draft, candidate: Candidate) -> Candidate:
@@ -330,11 +339,11 @@ def _enter(draft: Draft, candidate: Candidate, index: int, why: str) -> None:
     while index < len(compiled) and compiled[index].stage in candidate.skipped:
         index += 1
     if index >= len(compiled):
-        if holds.on_move(draft, candidate) is None:
+        if holds.on_promotion(draft, candidate) is None and not holds.must_ask(draft, candidate, None):
             _promote(draft, candidate, why)
         return
     step = compiled[index]
-    if obstacle(draft, candidate, step) is not None:
+    if obstacle(draft, candidate, step) is not None or holds.must_ask(draft, candidate, step):
         return
     is_new_stage = candidate.issued_generation == 0 or compiled[candidate.step].stage != step.stage
     entered = replace(
@@ -364,6 +373,9 @@ def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
     cold = warming.obstacle(draft, candidate, step)
     if cold is not None:
         return cold
+    unanswered = holds.on_hooks(draft, candidate, step)
+    if unanswered is not None:
+        return unanswered
     if step.weight <= drafts.weight_of(draft, candidate.name):
         return None
     if (

@@ -17,6 +17,7 @@ RULES = (
     ("router_applies", 25),
     ("workload_changes", 4),
     ("evidence_changes", 4),
+    ("effect_ends", 10),
     ("person_acts", 1),
     ("spec_is_edited", 2),
     ("routers_come_and_go", 1),

@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 
 from controller.core import slots, steps
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric, Verdict
+from controller.core.effects import Effect, EffectOutcome, Hook, HookAt, Notification, OnFail
+from controller.core.hooks import NEWS, kebab
 from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
 from controller.core.schedule import ALWAYS, Closed, Freeze, Recurring, Schedule, state
@@ -95,6 +97,17 @@ SCHEDULES = (
 
 WARMUPS = (None, Warmup(stable_for_s=2.0, max_wait_s=15.0), Warmup(max_wait_s=120.0))
 
+HOOKS = (
+    (),
+    tuple(Hook(at.value, at, "https://hooks.example") for at in HookAt),
+    (
+        Hook("strict", HookAt.BEFORE_INCREASE, "https://hooks.example/strict", on_fail=OnFail.ROLLBACK),
+        Hook("loose", HookAt.BEFORE_INCREASE, "https://hooks.example/loose"),
+        Hook("last", HookAt.BEFORE_PROMOTION, "https://hooks.example/last", on_fail=OnFail.ROLLBACK),
+    ),
+)
+TOLD = (Notification("chat", tuple(kebab(reason) for reason in NEWS)),)
+
 NAMES = ("v1", "v2", "v3")
 
 
@@ -131,6 +144,10 @@ class World:
     actions: list[Action] = field(default_factory=list)
     answered: dict[str, bool] = field(default_factory=dict)
     serial: int = 0
+    effects: dict[str, Effect] = field(default_factory=dict)
+    """Everything that was ever asked, by its id."""
+    outcomes: dict[str, EffectOutcome] = field(default_factory=dict)
+    wanted: tuple[Effect, ...] = ()
     seen: Counter[str] = field(default_factory=Counter)
 
     # --- what may happen ------------------------------------------------------------------------------------------
@@ -222,6 +239,15 @@ class World:
         )
         self.actions.append(action)
 
+    def effect_ends(self) -> None:
+        """One of the effects that are wanted succeeds, or fails for good."""
+        if not self.wanted:
+            return
+        effect = self.choose.pick(self.wanted)
+        is_success = self.choose.pick((True, True, True, False))
+        self.outcomes[effect.id] = EffectOutcome(effect.id, is_success, "" if is_success else "500")
+        self.seen[f"effect: {effect.kind} {'succeeds' if is_success else 'fails'}"] += 1
+
     def spec_is_edited(self) -> None:
         """Another target, other stages, another content of a version that is not stable, or paused."""
         spec = self.spec
@@ -240,7 +266,9 @@ class World:
                 onward = self.choose.pick(tuple(OnInconclusive))
                 window = RollbackWindow(self.choose.pick((0, 1, 3)), self.choose.pick((10.0, 1e6)))
                 spec = replace(spec, rollback_window=window, supersede=self.choose.pick(tuple(Supersede)))
-                spec = replace(spec, schedule=self.choose.pick(SCHEDULES))
+                spec = replace(spec, schedule=self.choose.pick((ALWAYS, ALWAYS, ALWAYS, *SCHEDULES)))
+                told = self.choose.pick(((), TOLD))
+                spec = replace(spec, hooks=self.choose.pick(((), (), *HOOKS)), notifications=told)
                 spec = replace(spec, warmup=self.choose.pick(WARMUPS))
                 policy = DecisionPolicy(
                     on_inconclusive=onward, on_no_data=onward, no_data_timeout_s=20.0, max_duration_s=300.0
@@ -268,6 +296,7 @@ class World:
         if crash == "before publishing":
             return
         self.published = decision.plan
+        self._run(decision)
         if crash == "before workloads":
             return
         self.running = decision.running
@@ -301,6 +330,9 @@ class World:
         decision = self._decide(self.stored)
         self._record(self.stored, decision)
         self.published, self.running = decision.plan, decision.running
+        self._run(decision)
+        for effect in self.wanted:
+            self.outcomes[effect.id] = EffectOutcome(effect.id, True)
         self.ready = set(self.running)
         for router in self.routers.values():
             router.seen_at = self.now
@@ -377,12 +409,13 @@ class World:
         routers = tuple(
             RouterObserved(r.id, r.applied, r.seen_at, "", r.trips, r.pinned) for r in self.routers.values()
         )
-        return Observed(self.epoch, versions, routers, tuple(self.actions))
+        return Observed(self.epoch, versions, routers, tuple(self.actions), tuple(self.outcomes.values()))
 
     def _record(self, before: Status, decision: Decision) -> None:
         after = decision.status
         self._check_latched(before, after)
         self._check_schedule(decision)
+        self._check_hooks(before, decision)
         self._check_warmth(before, decision)
         self.stored = after
         for result in decision.actions:
@@ -406,6 +439,31 @@ class World:
                 self.seen[f"failed: {failed.cause}"] += 1
         if after.phase is Phase.ROLLED_BACK:
             assert after.candidate is None
+
+    def _run(self, decision: Decision) -> None:
+        """The adapter runs what is wanted; it lost what it knew of all else."""
+        for effect in decision.effects:
+            assert self.effects.setdefault(effect.id, effect) == _at(effect, self.effects[effect.id].at)
+        self.wanted = decision.effects
+        ids = {effect.id for effect in decision.effects}
+        assert len(ids) == len(decision.effects)
+        self.outcomes = {id_: outcome for id_, outcome in self.outcomes.items() if id_ in ids}
+
+    def _check_hooks(self, before: Status, decision: Decision) -> None:
+        """A robot's raise and promotion come after every hook before it said yes."""
+        known = {asked.id: asked for asked in (*before.effects.asked, *decision.status.effects.asked)}
+        for record in decision.records:
+            by_person = "passed it" in record.sentence or "though" in record.sentence
+            by_person = by_person or self._is_way_back(decision)
+            if by_person or record.reason not in (Reason.WEIGHT_RAISED, Reason.PROMOTED):
+                continue
+            is_raise = record.reason is Reason.WEIGHT_RAISED
+            moment = HookAt.BEFORE_INCREASE if is_raise else HookAt.BEFORE_PROMOTION
+            wanted = {hook.name for hook in self.spec.hooks if hook.at is moment}
+            trial = decision.status.effects.trials
+            said_yes = {a.name for a in known.values() if a.trial == trial and a.answer == "succeeded"}
+            assert wanted <= said_yes, (record.sentence, known)
+            self.seen["hook: waited for"] += len(wanted)
 
     def _check_schedule(self, decision: Decision) -> None:
         """Outside the schedule nothing starts, rises or is promoted, unless a person said so or it is a way back."""
@@ -466,6 +524,11 @@ class World:
             for version in spec.versions
         )
         return replace(spec, versions=versions)
+
+
+def _at(effect: Effect, at: float) -> Effect:
+    """The effect as it would be, had it been asked at another time: its id does not depend on that."""
+    return replace(effect, at=at)
 
 
 def first_spec() -> Spec:

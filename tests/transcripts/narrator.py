@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric, Verdict
+from controller.core.effects import EffectOutcome, Hook, HookAt, Notification, OnFail
 from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
 from controller.core.schedule import Fixed, Freeze, Recurring, Schedule
@@ -120,6 +121,8 @@ class Narrator:
     serial: int = 0
     restarts_always: bool = False
     requeue_at: float | None = None
+    outcomes: dict[str, EffectOutcome] = field(default_factory=dict)
+    sent: dict[str, str] = field(default_factory=dict)
 
     def tell(self, line: str) -> list[str]:
         """Do what the line says and decide; what is worth telling of the decision, a line each."""
@@ -172,6 +175,10 @@ class Narrator:
             (r"(ann|bob): ([a-z-]+) (v\d)(?:, (.+))?", self._acts),
             (r"the controller restarts", self._restarts),
             (r"it is (.+)", self._at),
+            (r"hook (\w+): (before-\w+|after-\w+)(, or rollback)?", self._hooks),
+            (r"notify (\w+): (.+)", self._notifies),
+            (r"hook (\w+) says yes", lambda name: self._answers(name, "")),
+            (r"hook (\w+) fails: (.+)", self._answers),
             (r"window: (.+) for (\d+)h (\S+)", self._opens),
             (r"frozen from (.+) to (.+): (.+)", self._freezes),
         )
@@ -258,6 +265,19 @@ class Narrator:
     def _at(self, text: str) -> None:
         self.now = _utc(text)
 
+    def _hooks(self, name: str, at: str, rollback: str) -> None:
+        on_fail = OnFail.ROLLBACK if rollback else OnFail.HOLD
+        hook = Hook(name, HookAt(at), f"https://hooks.example/{name}", on_fail=on_fail)
+        self._edit(hooks=(*self.spec.hooks, hook))
+
+    def _notifies(self, name: str, on: str) -> None:
+        self._edit(notifications=(*self.spec.notifications, Notification(name, tuple(on.split()))))
+
+    def _answers(self, name: str, why: str) -> None:
+        """The latest effect of that name ends."""
+        id_ = next(id_ for id_, of in reversed(self.sent.items()) if of == name)
+        self.outcomes[id_] = EffectOutcome(id_, not why, why)
+
     def _opens(self, cron: str, hours: str, zone: str) -> None:
         window = Recurring(cron, float(hours) * 3600, ZoneInfo(zone), zone)
         self._edit(schedule=Schedule((window,), self.spec.schedule.freezes))
@@ -279,7 +299,8 @@ class Narrator:
             replace(router, seen_at=0.0 if router.id in self.silent else self.now)
             for router in self.routers.values()
         )
-        observed = Observed(self.epoch, self.versions, routers, tuple(self.actions))
+        effects = tuple(self.outcomes.values())
+        observed = Observed(self.epoch, self.versions, routers, tuple(self.actions), effects)
         decision = decide(self.spec, before, observed, results, self.now)
         assert not violations(self.spec, before, decision, observed)
         answered = {answer.id for answer in decision.actions}
@@ -292,6 +313,10 @@ class Narrator:
             for event in decision.events
             if event.reason is not Reason.STALLED
         ]
+        for effect in decision.effects:
+            if effect.id not in self.sent:
+                self.sent[effect.id] = effect.name
+                told.append(f"→ {effect.kind} {effect.name}, {effect.type}: {effect.sentence}")
         told += [f"answer: {answer.message}" for answer in decision.actions if answer.is_accepted]
         if decision.status.phase != before.phase or _steady(decision.status.message) != _steady(
             before.message

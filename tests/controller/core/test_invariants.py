@@ -115,3 +115,14 @@ def test_a_plan_with_other_numbers_than_the_status_is_seen():
     other = msgspec.structs.replace(decision.plan, generation=decision.plan.generation + 1)
     assert "I6: the plan says" in found(story, replace(decision, plan=other))
     assert say(story, "wait 1s") == ""
+
+
+def test_a_stable_version_that_failed_takes_back_what_another_candidate_loses():
+    """It was rolled back and its successor did not come: what another one loses has no other place to go."""
+    story = on_trial()
+    stable = story.status.stable
+    assert stable is not None
+    failed = Failed(stable.name, stable.identity, 1, Cause.OPERATOR, "", 0.0)
+    story.status = replace(story.status, failed=(failed,))
+    say(story, "v2 crashes")
+    assert story.status.candidate is None
