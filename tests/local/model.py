@@ -1,12 +1,13 @@
 """A model server for tests: Open Inference V2 over HTTP, real enough to fail in every way a model does.
 
-`python -m tests.local.model --version v2 --port N [--fail 0.5] [--wrong 0.3] [--ready-after 1] [--exit-after 2]`.
+`python -m tests.local.model --version v2 --port N [--fail 0.5] [--wrong 0.3] [--ready-after 1] [--exit-after 2] [--cold 50]`.
 It answers the sum of its input's digits as label, echoes the request's id, and fails live requests only: a copy
 (header `x-headgate-shadow`) is answered well. `/metrics` counts live requests for Prometheus.
 """
 
 import argparse
 import asyncio
+import itertools
 import os
 import time
 from typing import Any
@@ -24,6 +25,7 @@ def create(options: argparse.Namespace) -> FastAPI:
     total.labels(options.version)
     failed.labels(options.version)
     began = time.monotonic()
+    asked = itertools.count()
 
     @app.get("/v2/health/ready")
     async def ready() -> Response:
@@ -38,6 +40,8 @@ def create(options: argparse.Namespace) -> FastAPI:
         body: dict[str, Any] = await request.json()
         number = sum(body["inputs"][0]["data"])
         is_shadow = "x-headgate-shadow" in request.headers
+        if next(asked) < options.cold:
+            await asyncio.sleep(0.5)
         if not is_shadow:
             total.labels(options.version).inc()
             if options.slow_s:
@@ -78,6 +82,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--wrong", type=float, default=0.0, help="share of answers with another label")
     parser.add_argument("--slow-s", type=float, default=0.0, help="seconds each live request takes longer")
     parser.add_argument("--ready-after", type=float, default=0.0, help="seconds until it says it is ready")
+    parser.add_argument("--cold", type=int, default=0, help="so many first requests, of any kind, take 0.5 s")
     parser.add_argument("--exit-after", type=float, default=None, help="seconds until it dies with status 3")
     return parser.parse_args(argv)
 
