@@ -1,0 +1,89 @@
+"""`make properties`: the seeded simulator for 200,000 steps in two processes, what it reached, and what it never did."""
+
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from controller.core.status import Cause, Phase, Reason, Track
+from controller.core.steps import Gate
+from tests.properties import reach
+from tests.properties.simulator import simulate
+
+LENGTH = 4000
+"""Steps of one world; then another begins."""
+
+STEPS = 200_000
+NEVER_MEANT = {
+    f"event: {Reason.BUG}": "a decision that breaks an invariant; told by the reconciler, not by the core",
+}
+
+
+def run(seeds: list[int], data_file: str) -> Counter[str]:
+    """Worlds of these seeds with the branches of the core watched; what was reached."""
+    watch = reach.watcher(Path(data_file))
+    watch.start()
+    reached: Counter[str] = Counter()
+    for seed in seeds:
+        try:
+            reached += simulate(seed, LENGTH)
+        except AssertionError as broken:
+            broken.add_note(f"in the world of seed {seed}: simulate({seed}, {LENGTH}) shows it again")
+            raise
+    watch.stop()
+    watch.save()
+    return reached
+
+
+def wanted() -> Iterator[str]:
+    """What must be reached at least once."""
+    yield from (f"phase: {phase}" for phase in Phase)
+    yield from (f"failed: {cause}" for cause in Cause)
+    yield from (f"event: {reason}" for reason in Reason)
+    yield from (f"track: {track}" for track in Track)
+    yield from (f"gate: {gate}" for gate in Gate)
+
+
+def gates(reached: Counter[str]) -> Counter[str]:
+    """How often each gate was waited at, from the steps `step: kind gate`."""
+    found: Counter[str] = Counter()
+    for name, count in reached.items():
+        if name.startswith("step: "):
+            found[f"gate: {name.split()[-1]}"] += count
+    return found
+
+
+def main(words: list[str]) -> int:
+    worlds = max(2, int(words[0] if words else STEPS) // LENGTH)
+    started = time.monotonic()
+    reached: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2) as pool:
+        batches = [list(range(first, min(first + 5, worlds))) for first in range(0, worlds, 5)]
+        files = [Path(folder) / f"branches-{number}" for number in range(len(batches))]
+        jobs = [pool.submit(run, batch, str(file)) for batch, file in zip(batches, files, strict=True)]
+        for done, job in enumerate(as_completed(jobs), 1):
+            reached += job.result()
+            print(f"{done * 5 * LENGTH:>8,} steps in {time.monotonic() - started:.0f} s", flush=True)
+        unreached = list(reach.never_taken(files))
+    reached += gates(reached)
+    for name, count in sorted(reached.items()):
+        print(f"{count:>8,}  {name}")
+    missing = [name for name in wanted() if not reached[name] and name not in NEVER_MEANT]
+    for name in missing:
+        print(f"NEVER REACHED: {name}")
+    print(f"branches of controller/core never taken: {len(unreached)}")
+    bad = [(name, line, text) for name, line, text, reason in unreached if not reason]
+    for name, line, text, reason in unreached:
+        print(
+            f"  {'reviewed' if reason else 'NEVER TAKEN'}  {name}:{line}  {text}"
+            + (f"  ({reason})" if reason else "")
+        )
+    print(f"{worlds * LENGTH:,} steps in {time.monotonic() - started:.0f} s, no invariant broken")
+    return 1 if missing or bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""Which branches of the decision core a run of the simulator never took.
+
+A branch that nothing in the made-up world reaches is either dead or untried, so it is a failure; unless it stands
+in REVIEWED, with the reason.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from coverage import Coverage
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "controller" / "core"
+
+REVIEWED_FILES = {
+    "invariants.py": "a violation would be a bug; tests/controller/core/test_invariants.py makes each of them",
+}
+
+REVIEWED: dict[tuple[str, str], str] = {}
+"""By file and the text of the line that the branch leaves from."""
+
+
+def watcher(data_file: Path) -> Coverage:
+    """Watches the branches of the core, all but the analysis, whose own tests are exact."""
+    watch = Coverage(
+        data_file=str(data_file),
+        branch=True,
+        include=[f"{CORE}/*.py"],
+        omit=[f"{CORE}/analysis/*", *(f"{CORE}/{name}" for name in REVIEWED_FILES)],
+        config_file=False,
+    )
+    watch.exclude("assert_never")
+    watch.exclude("case _:")
+    return watch
+
+
+def never_taken(data_files: Iterable[Path]) -> Iterator[tuple[str, int, str, str]]:
+    """File, line and text of each branch that no run took, and why that is well, "" if it is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        watch = watcher(Path(folder) / "all")
+        watch.combine([str(path) for path in data_files], keep=True)
+        report = Path(folder) / "report.json"
+        watch.json_report(outfile=str(report))
+        found = json.loads(report.read_text())["files"]
+    for name, file in sorted(found.items()):
+        lines = (
+            (ROOT / name).read_text().splitlines()
+            if not Path(name).is_absolute()
+            else Path(name).read_text().splitlines()
+        )
+        short = Path(name).name
+        gone = {(start, end) for start, end in file["missing_branches"]}
+        for start, end in sorted(gone):
+            text = lines[start - 1].strip()
+            to = lines[abs(end) - 1].strip() if end > 0 else "the end of the function"
+            yield short, start, f"{text}  →  {to}", REVIEWED.get((short, text), "")
+        if not gone and not file["executed_lines"]:
+            yield short, 1, "nothing of it was run", ""
