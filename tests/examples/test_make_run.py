@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,27 +11,20 @@ DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 FIGURES = {"outcomes", "requests", "auto_rollback_s", "operator_rollback_ms", "agreement"}
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A new folder with a short path: the router's sockets live below it, and their paths have at most 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="hg-", dir="/tmp") as made:
-        yield Path(made)
-
-
 @pytest.mark.timeout(900)
-def test_every_outcome_is_the_expected_one_and_no_request_is_lost(folder: Path) -> None:
+def test_every_outcome_is_the_expected_one_and_no_request_is_lost(tmp_path: Path) -> None:
     command = [
         sys.executable,
         DIGITS / "story.py",
         "--run",
-        folder / "run",
+        tmp_path / "run",
         "--summary",
-        folder / "summary.json",
+        tmp_path / "summary.json",
     ]
-    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=850, cwd=folder)
-    log = folder / "run" / "headgate-up.log"
+    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=850, cwd=tmp_path)
+    log = tmp_path / "run" / "headgate-up.log"
     assert told.returncode == 0, told.stdout + told.stderr + (log.read_text() if log.exists() else "")
-    figures = json.loads((folder / "summary.json").read_text())
+    figures = json.loads((tmp_path / "summary.json").read_text())
     assert set(figures) == FIGURES
     assert all(outcome["seen"] == outcome["expected"] for outcome in figures["outcomes"])
     assert figures["requests"]["lost"] == 0
