@@ -776,6 +776,57 @@ DATA = (
     ),
 )
 
+WARMING = (
+    Fault(
+        "trial.py",
+        "if cold is not None:",
+        "if cold is not None and step.weight:",
+        "A cold version is sent copies, and is compared while it is slow.",
+    ),
+    Fault(
+        "warming.py",
+        "is_first = candidate.issued_generation == 0",
+        "is_first = False",
+        "A cold version is sent copies, and is compared while it is slow.",
+    ),
+    Fault(
+        "warming.py",
+        "if not is_first and step.weight <= drafts.weight_of(draft, candidate.name):",
+        "if not is_first:",
+        "A version whose process restarted in the middle is raised while it is cold.",
+    ),
+    Fault(
+        "warming.py",
+        "return spec.warmup is not None and candidate.warming_s >= spec.warmup.max_wait_s",
+        "return spec.warmup is not None and candidate.total_s >= spec.warmup.max_wait_s",
+        "A version that took long to start counts as having had its time to warm up.",
+    ),
+    Fault(
+        "warming.py",
+        "waited = candidate.warming_s + draft.elapsed_s",
+        "waited = candidate.warming_s",
+        "maxWait is never over: a version that does not warm up waits for ever.",
+    ),
+    Fault(
+        "warming.py",
+        "if draft.spec.warmup is None or candidate.track is Track.RETURN or seen.is_warm:",
+        "if draft.spec.warmup is None or seen.is_warm:",
+        "Users stay with the version that is to be left until the one before has warmed up.",
+    ),
+    Fault(
+        "warming.py",
+        "return not is_overdue(spec, candidate) and not (candidate.issued_generation and has_all)",
+        "return not is_overdue(spec, candidate)",
+        "A version with all the traffic is sent warm-up requests besides.",
+    ),
+    Fault(
+        "invariants.py",
+        "if (seen is not None and seen.is_warm) or candidate.warming_s >= spec.warmup.max_wait_s:",
+        "if seen is not None or candidate.warming_s >= spec.warmup.max_wait_s:",
+        "A raise of a cold version is not noticed at run time.",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *SLOTS,
     *STEPS,
@@ -785,6 +836,7 @@ FAULTS: tuple[Fault, ...] = (
     *ACTIONS,
     *PLAN,
     *INVARIANTS,
+    *WARMING,
     *ENGINE,
     *JUDGE,
     *DATA,
