@@ -31,6 +31,7 @@ class Client(asyncio.Protocol):
             "_chunks",
             "_fixed_lines",
             "_has_skipped",
+            "_is_tunnel",
             "_left",
             "_pauses",
             "_pending",
@@ -62,7 +63,7 @@ class Client(asyncio.Protocol):
         self._chunks: Chunks | None = None
         self._pauses = 0
         self._started = 0.0
-        self._taking = False
+        self._taking = self._is_tunnel = False
         self._has_skipped = False
         """Whether an empty line came before the request that is read now."""
         self._fixed_lines = (b"", b"")
@@ -82,6 +83,9 @@ class Client(asyncio.Protocol):
         if self.is_closing:
             return
         if self.exchange is not None:
+            if self._is_tunnel:
+                self.exchange.on_tunnelled(data)
+                return
             if self._left:
                 data = self._body(data)
             if data:
@@ -147,6 +151,14 @@ class Client(asyncio.Protocol):
             self._linger()
         elif not self._taking:
             self._next()
+
+    def open_tunnel(self) -> bytes:
+        """From now on all that comes is passed on as it is; gives back what came before."""
+        self._is_tunnel = True
+        early = bytes(self._pending)
+        self._pending.clear()
+        self._resume(_FOR_PENDING)
+        return early
 
     def pause_body(self) -> None:
         """The endpoint does not take more of the request's body."""
@@ -285,8 +297,6 @@ class Client(asyncio.Protocol):
         worker = self._worker
         routing = worker.routing
         _check_expectation(request)
-        if request.upgrade is not None and request.upgrade.lower() == b"websocket":
-            raise Refused(HTTPStatus.NOT_IMPLEMENTED, "upgrade_not_supported", "WebSocket is not proxied yet")
         self._has_skipped = False
         self._chunks = Chunks() if request.length == CHUNKED else None
         self._left = request.length

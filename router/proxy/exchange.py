@@ -11,7 +11,7 @@ from router.core.pick import hash_of, is_in_first_half, is_sampled, sample_bits
 from router.proxy.capture import Capture
 from router.proxy.counting import record, status_cell
 from router.proxy.framing import CHUNKED, Answer, Request
-from router.proxy.messages import answer_head, chunk, error_answer, interim_head, request_head
+from router.proxy.messages import answer_head, chunk, error_answer, interim_head, request_head, switched_head
 from router.proxy.pool import Address, choose, connect, least_bad
 from router.proxy.routing import Live, Routing
 from router.proxy.upstream import Upstream
@@ -61,6 +61,7 @@ class Exchange:
             "_answer",
             "_answer_bytes",
             "_is_request_paused",
+            "_is_tunnel",
             "_keep_alive",
             "_request_bytes",
             "_request_id",
@@ -89,7 +90,7 @@ class Exchange:
         self._tried: tuple[Address, ...] = ()
         self._stale_tries = 0
         self._is_over = self._is_request_done = self._is_request_paused = self._chunks_answer = False
-        self._is_counted = False
+        self._is_counted = self._is_tunnel = False
         self._keep_alive = request.keep_alive
         self._latest = worker.now
         self._status = 0
@@ -141,7 +142,7 @@ class Exchange:
             picked = routing.versions[routing.owners[hashed % SLOTS]]
         if not routing.counts(request.target):
             self.kind = c.OTHER
-        elif routing.shadows and self.kind == c.PICKED:
+        elif routing.shadows and self.kind == c.PICKED and not request.is_websocket:
             self._sample(picked)
         self._picked = self._serving = picked
 
@@ -307,6 +308,31 @@ class Exchange:
         if is_last or answer.length == 0:
             self._complete()
 
+    def on_switched(self, answer: Answer, payload: bytes) -> None:
+        """The server made the connection a WebSocket: it has answered, and what follows is a tunnel."""
+        self._latest = self._worker.now
+        self._answer = answer
+        self._is_tunnel, self._keep_alive = True, False
+        self._forget()
+        self._count(c.STATUS_2XX, monotonic() - self.started)
+        if self._address is not None:
+            self._address.answered()
+        head = switched_head(answer, lines=self._serving.answer_line, request_id=self._request_id)
+        self._answer_bytes += len(payload)
+        self.client.write(head + payload)
+        early = self.client.open_tunnel()
+        if early:
+            self.on_tunnelled(early)
+        if self.client.is_half_closed:
+            self.on_client_half_closed()
+
+    def on_tunnelled(self, data: bytes) -> None:
+        """Bytes of a WebSocket from the client; those from the server are a payload without an end."""
+        self._latest = self._worker.now
+        self._request_bytes += len(data)
+        if self._upstream is not None:
+            self._upstream.write(data)
+
     def on_payload(self, payload: bytes, *, is_last: bool) -> None:
         """More of the answer's body."""
         self._latest = self._worker.now
@@ -325,6 +351,9 @@ class Exchange:
         address = self._address
         self._upstream = None
         if address is None:
+            return
+        if self._is_tunnel:
+            self.cut()
             return
         self._let_go(address)
         if (
@@ -390,7 +419,9 @@ class Exchange:
         An interim answer is for nobody's eyes (RFC 9110, 15.2), and a client that is gone resets the connection
         over it, which the sweeper then sees.
         """
-        if self._answer is None and self.request.is_1_1:
+        if self._is_tunnel and self._upstream is not None:
+            self._upstream.write_eof()
+        elif self._answer is None and self.request.is_1_1:
             self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def sweep(self, now: float) -> None:
@@ -400,7 +431,10 @@ class Exchange:
             return
         limits = self.limits
         idle_ms = (now - self._latest) * 1000
-        if self._answer is not None:
+        if self._is_tunnel:
+            if idle_ms > limits.body_idle_timeout_ms:
+                self.cut()
+        elif self._answer is not None:
             if idle_ms > limits.body_idle_timeout_ms or self._age_ms(now) > limits.request_timeout_ms:
                 self._cut_answer()
         elif not self._is_request_done and self._upstream is not None and not self._is_request_paused:
@@ -423,7 +457,7 @@ class Exchange:
         return self._picked
 
     def cut(self) -> None:
-        """The worker ends and will not wait for this one."""
+        """End it, whatever it does: the worker will not wait any longer, or a tunnel is idle or broken."""
         self._drop_capture(c.CLIENT_CANCELLED)
         self._end(is_reusable=False)
         self.client.abort()

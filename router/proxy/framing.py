@@ -94,7 +94,8 @@ class Request:
     length: int
     has_length: bool
     keep_alive: bool
-    upgrade: bytes | None
+    is_websocket: bool
+    """Whether it asks for this connection to become a WebSocket."""
 
 
 @dataclass(slots=True)
@@ -110,6 +111,8 @@ class Answer:
     length: int
     stated: int | None
     keep_alive: bool
+    is_websocket: bool = False
+    """Whether it agrees that the connection becomes a WebSocket, if it is a 101."""
 
 
 def parse_request(head: bytes) -> Request:
@@ -130,18 +133,19 @@ def parse_request(head: bytes) -> Request:
         if is_passed_on:
             kept.append(line)
     target = _checked_target(method, target, headers, is_1_1)
-    keep_alive, upgrade = is_1_1, None
+    keep_alive, is_upgrade = is_1_1, False
     options = headers.get(b"connection")
     if options is not None:
         keep_alive, named = _connection(options, is_1_1)
         if not named.isdisjoint(_NEVER_OF_A_CONNECTION):
             raise _bad("bad_connection", "Connection names a field that is not one of the connection")
         kept = _without(kept, named)
-        if b"upgrade" in named:
-            upgrade = headers.get(b"upgrade")
+        is_upgrade = b"upgrade" in named and headers.get(b"upgrade", b"").lower() == b"websocket"
     length = _request_length(headers, is_1_1)
     has_length = b"content-length" in headers
-    return Request(method, target, is_1_1, headers, kept, length, has_length, keep_alive, upgrade)
+    # RFC 6455, 4.1; a request that asks for an upgrade in any other way is answered as if it had not asked
+    is_websocket = is_upgrade and method == b"GET" and is_1_1 and length == 0
+    return Request(method, target, is_1_1, headers, kept, length, has_length, keep_alive, is_websocket)
 
 
 def parse_answer(head: bytes, *, to_head: bool) -> Answer:
@@ -161,11 +165,12 @@ def parse_answer(head: bytes, *, to_head: bool) -> Answer:
             _join(headers, name, value)
         else:
             headers[name] = value
-    keep_alive = is_1_1
+    keep_alive, is_upgrade = is_1_1, False
     options = headers.get(b"connection")
     if options is not None:
         keep_alive, named = _connection(options, is_1_1)
         kept = _without(kept, named)
+        is_upgrade = b"upgrade" in named and headers.get(b"upgrade", b"").lower() == b"websocket"
     stated = _stated_length(headers)
     coded = _is_chunked(headers, is_1_1)
     if coded and stated is not None:
@@ -180,7 +185,8 @@ def parse_answer(head: bytes, *, to_head: bool) -> Answer:
         length = CHUNKED
     else:
         length = UNTIL_CLOSE if stated is None else stated
-    return Answer(status, reason or b" ", kept, length, stated, keep_alive and length != UNTIL_CLOSE)
+    keep_alive = keep_alive and length != UNTIL_CLOSE
+    return Answer(status, reason or b" ", kept, length, stated, keep_alive, is_upgrade)
 
 
 def check_partial(data: bytes | bytearray, searched: int) -> None:

@@ -1,10 +1,13 @@
 """The bytes that go out: heads towards models and clients, chunks, and the answers that are ours."""
 
 from http import HTTPStatus
+from typing import Final
 
 import msgspec
 
 from router.proxy.framing import CHUNKED, Answer, Request
+
+_UPGRADE: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
 def request_head(
@@ -17,6 +20,8 @@ def request_head(
         framing = b"Content-Length: %d\r\n" % request.length
     else:
         framing = b""
+    if request.is_websocket:
+        framing += _UPGRADE
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b%bx-request-id: %b\r\n\r\n" % (
         request.method,
         target,
@@ -48,6 +53,17 @@ def answer_head(
         _block(answer.kept),
         framing,
         connection,
+        lines,
+        request_id,
+    )
+
+
+def switched_head(answer: Answer, *, lines: bytes, request_id: bytes) -> bytes:
+    """A 101 as a client gets it; `lines` are whole lines."""
+    return b"HTTP/1.1 101%b\r\n%b%b%bx-request-id: %b\r\n\r\n" % (
+        answer.reason,
+        _block(answer.kept),
+        _UPGRADE,
         lines,
         request_id,
     )

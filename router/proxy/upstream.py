@@ -8,6 +8,7 @@ from router.proxy.framing import (
     CHUNKED,
     HEAD_END,
     UNTIL_CLOSE,
+    Answer,
     Chunks,
     Refused,
     check_partial_answer,
@@ -66,6 +67,11 @@ class Upstream(asyncio.Protocol):
         """More of the request's body."""
         self._sent += len(data)
         self.transport.write(data)
+
+    def write_eof(self) -> None:
+        """Nothing more will be sent; the server may still send."""
+        if self.is_open and self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def release(self, now: float, *, is_request_complete: bool) -> None:
         """The exchange is over: keep the connection for another, if the answer's end was its end."""
@@ -159,9 +165,8 @@ class Upstream(asyncio.Protocol):
                 exchange.on_answer(answer, payload, is_last=is_last)
                 return
             if answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
-                raise Refused(
-                    HTTPStatus.BAD_GATEWAY, "bad_answer", "the model server switched protocols unasked"
-                )
+                self._switch(exchange, answer, data)
+                return
             self._interim += 1
             if self._interim > INTERIM_MAX:
                 raise Refused(
@@ -173,6 +178,15 @@ class Upstream(asyncio.Protocol):
             if not data:
                 self._buffer = b""
                 return
+
+    def _switch(self, exchange: "Exchange", answer: Answer, data: bytes) -> None:
+        """From here on the connection is a tunnel; only a 101 that was asked for opens one (RFC 9110, 15.2.2)."""
+        if not (exchange.request.is_websocket and answer.is_websocket):
+            raise Refused(HTTPStatus.BAD_GATEWAY, "bad_answer", "the model server switched protocols unasked")
+        self._buffer = b""
+        self.is_reusable = False
+        self._left = UNTIL_CLOSE
+        exchange.on_switched(answer, data)
 
     def _keep_partial(self, data: bytes, bytes_max: int) -> None:
         if len(data) > bytes_max:

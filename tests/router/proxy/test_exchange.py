@@ -309,8 +309,6 @@ def test_another_protocol_on_the_port_is_refused_at_once(tmp_path: Path):
             assert (answer.status, answer.error) == (400, "bad_request_line")
             answer = await ask(router, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
             assert (answer.status, answer.error) == (505, "version_not_supported")
-            answer = await ask(router, get("/", "Connection: Upgrade", "Upgrade: websocket"))
-            assert (answer.status, answer.error) == (501, "upgrade_not_supported")
 
     run(test())
 

@@ -428,6 +428,26 @@ _HOPS: Final = (
         Forward(("GET / ",), lacks=("upgrade", "http2-settings")),
     ),
     Case(
+        "upgrade-websocket-declined",
+        req(b"Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n", line=GET),
+        Forward(("GET / ",), has=("connection: upgrade", "upgrade: websocket")),
+    ),
+    Case(
+        "upgrade-websocket-with-body",
+        req(b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + length(b"5"), b"hello", GET),
+        Forward(("GET / hello",), lacks=("upgrade",)),
+    ),
+    Case(
+        "upgrade-websocket-1.0",
+        req(b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n", line=b"GET / HTTP/1.0"),
+        Forward(("GET / ",), lacks=("upgrade",)),
+    ),
+    Case(
+        "upgrade-several",
+        req(b"Connection: Upgrade\r\nUpgrade: h2c, websocket\r\n", line=GET),
+        Forward(("GET / ",), lacks=("upgrade",)),
+    ),
+    Case(
         "upgrade-not-in-connection",
         req(b"Upgrade: websocket\r\n", line=GET),
         Forward(("GET / ",), lacks=("upgrade",)),
