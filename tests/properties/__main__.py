@@ -13,9 +13,10 @@ from controller.core.steps import Gate
 from tests.properties import reach
 from tests.properties.simulator import simulate
 
-LENGTH = 4000
+LENGTH = 2000
 """Steps of one world; then another begins."""
 
+BATCH = 10
 STEPS = 200_000
 NEVER_MEANT = {
     f"event: {Reason.BUG}": "a decision that breaks an invariant; told by the reconciler, not by the core",
@@ -61,12 +62,15 @@ def main(words: list[str]) -> int:
     started = time.monotonic()
     reached: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2) as pool:
-        batches = [list(range(first, min(first + 5, worlds))) for first in range(0, worlds, 5)]
+        batches = [list(range(first, min(first + BATCH, worlds))) for first in range(0, worlds, BATCH)]
         files = [Path(folder) / f"branches-{number}" for number in range(len(batches))]
         jobs = [pool.submit(run, batch, str(file)) for batch, file in zip(batches, files, strict=True)]
         for done, job in enumerate(as_completed(jobs), 1):
             reached += job.result()
-            print(f"{done * 5 * LENGTH:>8,} steps in {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"{min(done * BATCH, worlds) * LENGTH:>8,} steps in {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
         unreached = list(reach.never_taken(files))
     reached += gates(reached)
     for name, count in sorted(reached.items()):

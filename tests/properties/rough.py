@@ -7,11 +7,11 @@ import re
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from controller.core import slots
+from controller.core import slots, steps
 from controller.core.checks import AtMost, Check, CheckResult, Lack, NoSlower, NoWorse, Verdict
 from controller.core.explain import would_roll_back
 from controller.core.machine import decide
-from controller.core.spec import FULL, WorldDrift
+from controller.core.spec import FULL, OnInconclusive, WorldDrift
 from controller.core.status import Action, Candidate, Decision, Observed, Phase, Status, Verb
 from headgate.wire.plan import NOTHING_APPLIED, Guard, Overrides, RoutePlan
 from tests.properties.world import NAMES, World
@@ -81,6 +81,42 @@ class RoughWorld(World):
         self._record(self.stored, decision)
         self.published, self.running = decision.plan, decision.running
 
+    def first_version_struggles(self) -> None:
+        """How a world may begin: the first version crashes, comes up, and no router has asked for its plan yet."""
+        first = self.spec.version("v1")
+        if first is None:
+            return
+        self.routers["r0"].seen_at = 0.0
+        self.controller_reconciles()
+        self.looping.add(first.identity)
+        self.controller_reconciles()
+        self.looping.clear()
+        self.ready.add(first.identity)
+        self.controller_reconciles()
+        self.routers["r0"].seen_at = self.now
+        self.controller_reconciles()
+
+    def person_meets_the_moment(self) -> None:
+        """Somebody asks for just what the present step is about, or about to refuse, and it is decided at once."""
+        candidate = self.stored.candidate
+        if candidate is None:
+            return
+        compiled = steps.steps_of(self.spec, candidate.track)
+        present = steps.at(compiled, candidate.step).stage + 1
+        verb = self.choose.pick((Verb.PROMOTE, Verb.SKIP_STAGE, Verb.SKIP_STAGE, Verb.APPROVE, Verb.APPROVE))
+        if verb is Verb.PROMOTE and self.choose.pick((True, False)):
+            self.evidence["errors"] = self.evidence["slo"] = (Verdict.FAIL, Lack.NONE, False)
+        action = Action(f"a{self._next()}", verb, candidate.name, "ann", at=self.now)
+        if self.choose.pick((True,) + (False,) * 4):
+            for more in (Verb.PAUSE, Verb.PAUSE, Verb.RESUME):
+                self.asks(more, candidate.name)
+        stage, roles = (
+            self.choose.pick((0, present, present, present + 1)),
+            self.choose.pick(((), ("owner",))),
+        )
+        self.actions.append(replace(action, stage=stage, roles=roles))
+        self.controller_reconciles()
+
     def nothing_comes_of_it(self) -> None:
         """For a minute nothing is measured, or nothing is proven, or stable itself burns, and people wait."""
         checks = [check.name for check in self.spec.checks]
@@ -90,9 +126,14 @@ class RoughWorld(World):
         else:
             self.evidence = dict.fromkeys(checks, (Verdict.INCONCLUSIVE, kind, False))
         self.seen[f"fault: a minute of {kind or 'drift'}"] += 1
+        onward, drift = self.choose.pick(tuple(OnInconclusive)), self.choose.pick(tuple(WorldDrift))
+        policy = replace(self.spec.policy, on_inconclusive=onward, on_no_data=onward, world_drift=drift)
+        policy = replace(policy, no_data_timeout_s=15.0, max_duration_s=self.choose.pick((30.0, 300.0)))
+        self.spec = replace(self.spec, policy=policy, generation=self.spec.generation + 1)
         for _ in range(self.choose.pick((20, 60))):
             self.kind_second()
         self.is_shared = False
+        self.readings.clear()  # nobody reads what was a minute ago, and 64 actions back
 
     def stable_loses_its_endpoints(self) -> None:
         """Stable has no ready endpoint, and in the same second the evidence turns against the candidate."""
@@ -103,6 +144,10 @@ class RoughWorld(World):
             self.evidence["errors"] = self.evidence["slo"] = (Verdict.FAIL, Lack.NONE, False)
         self.seen["fault: stable loses its endpoints"] += 1
         for _ in range(3):
+            self.controller_reconciles()
+        candidate = self.stored.candidate
+        if candidate is not None and candidate.failed is not None:
+            self.asks(Verb.PROMOTE, candidate.name)
             self.controller_reconciles()
 
     def spec_is_edited(self) -> None:

@@ -33,6 +33,7 @@ ROUGH = (
     ("a_leader_dies_after_a_decrease", 2),
     ("a_restore_brings_nonsense", 1),
     ("nothing_comes_of_it", 1),
+    ("person_meets_the_moment", 2),
     ("stable_loses_its_endpoints", 1),
 )
 """The same with routers that misbehave, versions that vanish, and leaders that die at the worst instant."""
@@ -61,6 +62,8 @@ def simulate(seed: int, length: int) -> Counter[str]:
     if seed % 8 == 1:  # a first spec that names no version, until somebody mends it
         spec = replace(spec, target="v9", initial_stable=None)
     world = RoughWorld(choose, spec)
+    if seed % 8 == 3:
+        world.first_version_struggles()
     for _ in range(length):
         getattr(world, choose.rule())()
         world.check()

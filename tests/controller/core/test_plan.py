@@ -8,7 +8,7 @@ import pytest
 from controller.core.machine import decide
 from controller.core.plan import attempt_of, endpoints_digest, plan_digest, route_plan
 from controller.core.spec import TrafficPolicy
-from controller.core.status import Cause, Failed, Observed, Status
+from controller.core.status import Cause, Failed, Observed, Retiring, Status
 from headgate.wire.plan import Overrides, RoutePlan
 from tests.controller.core.stories import on_trial, say, told
 
@@ -32,6 +32,16 @@ def test_the_plan_has_stable_the_candidate_and_what_was_taken_off():
     assert roles(told("target v2")) == {"v1": "stable"}
     assert roles(on_trial()) == {"v1": "stable", "v2": "candidate"}
     assert roles(on_trial("errors says Fail")) == {"v1": "stable", "v2": "retired"}
+
+
+def test_a_plan_holds_eight_versions_and_each_name_once():
+    story = on_trial()
+    names = ["v1", *(f"v{number}" for number in range(10, 20))]
+    gone = tuple(Retiring(name, f"old-{name}", 1, 1e9, 0.0) for name in names)
+    story.status = replace(story.status, retiring=gone)
+    plan = plan_of(story)
+    assert [v.name for v in plan.versions] == ["v1", "v2", *(f"v{number}" for number in range(10, 16))]
+    assert plan.versions[0].identity == "id-v1"
 
 
 def test_copies_go_to_the_candidate_in_a_shadow_stage_only():
