@@ -85,7 +85,7 @@ static_resources:
 """
 
 REQUIRED: Final = ("nginx", "haproxy")
-SLOW_S: Final = 6.0
+SLOW_S: Final = 20.0
 """Above every time-out of the peers: who has not closed by then waits for more."""
 
 
