@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from controller.core.analysis.inputs import Counts, Missing
 from controller.core.checks import CheckResult, PrometheusQuery
+from controller.core.effects import Effect, EffectOutcome
 from controller.core.spec import Spec, VersionSpec, Warmup
 from controller.core.status import (
     Action,
@@ -186,6 +187,19 @@ class Discovery(Protocol):
 
     def forget(self, key: str, router: str) -> bool:
         """The router is gone and counts no more (until it polls again); False if it did not count."""
+        ...
+
+
+class Effects(Protocol):
+    """Runs hooks and notifications in the background."""
+
+    def run(self, key: str, effects: Sequence[Effect]) -> None:
+        """Run these of this rollout and no others. Idempotent by id: what runs or has ended is not run again in this
+        life; one whose outcome was lost with an earlier life is, with the same id."""
+        ...
+
+    def outcomes(self, key: str) -> tuple[EffectOutcome, ...]:
+        """What became of those that ended, until they are no longer among those to run."""
         ...
 
 

@@ -14,7 +14,8 @@ class LocalSettings:
     `rollouts` are applied at start, unless they are what was applied at the last one. `state_dir` holds all that survives: the database, the token, logs, each
     router's run directory with its records. `router_listen` is where the first rollout's clients come (HOST:PORT;
     further rollouts get free ports), `api_listen` where the API is; port 0 takes a free one and keeps it in
-    `state_dir`. `providers` are Prometheus servers, name → URL. Without `start_router` routers are somebody else's.
+    `state_dir`. `providers` are Prometheus servers, name → URL; `sinks` what
+    notifications may name, name → URL; `allowed_hooks` prefixes of URLs that hooks may reach although they lead to this machine. Without `start_router` routers are somebody else's.
     """
 
     rollouts: tuple[Parsed, ...]
@@ -23,4 +24,6 @@ class LocalSettings:
     api_listen: str = "127.0.0.1:0"
     workers: int = 1
     providers: Mapping[str, str] = field(default_factory=dict)
+    sinks: Mapping[str, str] = field(default_factory=dict)
+    allowed_hooks: tuple[str, ...] = ()
     start_router: bool = True

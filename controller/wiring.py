@@ -18,6 +18,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
+from controller.adapters.effects import HttpEffects
 from controller.adapters.processes import LocalWorkloads
 from controller.adapters.processes.router import RouterCommand, RouterFailed, RouterProcess
 from controller.adapters.prometheus.counters import PrometheusCounters, Provider
@@ -70,6 +71,7 @@ class Local:
     warmer: Warmer
     counters: PrometheusCounters
     gatherer: Gatherer
+    effects: HttpEffects
     queue: WorkQueue
     loop: Loop
     deps: Deps
@@ -145,6 +147,7 @@ def _build(settings: LocalSettings) -> tuple[Local, Any]:
     )
     counters = PrometheusCounters(Provider(name, url) for name, url in settings.providers.items())
     gatherer = Gatherer(counters, queue.add)
+    effects = HttpEffects(sinks=settings.sinks, allowed=settings.allowed_hooks, on_news=queue.add, log=log)
     next_at: dict[str, float | None] = {}
 
     def on_recorded(key: str, decision: Decision | None) -> None:
@@ -161,6 +164,7 @@ def _build(settings: LocalSettings) -> tuple[Local, Any]:
         warmth=warmer,
         routers=registry,
         gatherer=gatherer,
+        effects=effects,
         compile_document=lambda stored: _compiled(compiler, stored),
         epoch=store.acquire_epoch(0),
         metrics=metrics,
@@ -183,6 +187,7 @@ def _build(settings: LocalSettings) -> tuple[Local, Any]:
         next_action_at=next_at.get,
         is_ready=lambda: loop.has_seen(store.keys()),
         providers=frozenset(settings.providers),
+        sinks=frozenset(settings.sinks),
         compiler=compiler,
     )
     port = int(listener.getsockname()[1])
@@ -194,6 +199,7 @@ def _build(settings: LocalSettings) -> tuple[Local, Any]:
         warmer,
         counters,
         gatherer,
+        effects,
         queue,
         loop,
         deps,
@@ -230,7 +236,9 @@ def _apply(settings: LocalSettings, store: SqliteStore) -> None:
     wanted = [rollout for rollout in settings.rollouts if _is_new(rollout, applied, store)]
     for rollout in wanted:
         known = store.load(rollout.key)
-        parsed = parse(rollout.document, providers=frozenset(settings.providers))
+        parsed = parse(
+            rollout.document, providers=frozenset(settings.providers), sinks=frozenset(settings.sinks)
+        )
         faults = changes(known.document if known else None, rollout.document, known.status if known else None)
         faults += parsed.faults if isinstance(parsed, Refused) else ()
         if faults:
@@ -395,5 +403,6 @@ async def _stop(local: Local, *parts: asyncio.Task[None] | None) -> None:
     await asyncio.gather(*(router.close(stop=True) for router in local.routers.values()))
     await local.warmer.close()
     await local.gatherer.close()
+    await local.effects.close()
     await local.counters.close()
     await local.workloads.close(stop_processes=True)

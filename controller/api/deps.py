@@ -55,7 +55,8 @@ class Deps:
 
     `wake(key)` asks for a reconcile now. `now` gives Unix seconds. `next_action_at(key)` is the instant the last
     decision named, None if it named none. `is_ready` is False until every rollout was reconciled once. `providers`
-    are the names of the metric providers that checks may use; None: any name is taken.
+    are the names of the metric providers that checks may use, `sinks` of those that notifications may; None: any name is
+    taken.
     """
 
     store: Store
@@ -68,6 +69,7 @@ class Deps:
     next_action_at: Callable[[str], float | None] = lambda key: None
     is_ready: Callable[[], bool] = lambda: True
     providers: frozenset[str] | None = None
+    sinks: frozenset[str] | None = None
     compiler: Compiler = field(default_factory=Compiler)
 
     def spec_of(self, stored: Stored) -> Spec | None:

@@ -51,7 +51,8 @@ async def document(stored: Found) -> dict[str, Any]:
 @router.put("/v1/rollouts/{namespace}/{name}")
 async def apply(deps: Given, key: Key, request: Request) -> JSONResponse:
     """Make the rollout what the document says; 422 with every fault, and nothing stored, if it may not be."""
-    wanted = parse(await read_object(request, DOCUMENT_BYTES_MAX), providers=deps.providers)
+    document = await read_object(request, DOCUMENT_BYTES_MAX)
+    wanted = parse(document, providers=deps.providers, sinks=deps.sinks)
     if isinstance(wanted, Refused):
         raise _faulty(key, wanted.faults)
     if wanted.key != key:

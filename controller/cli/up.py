@@ -32,10 +32,13 @@ class AddressType(click.ParamType[str]):
         return f"{host}:{port}"
 
 
-class ProviderType(click.ParamType[tuple[str, str]]):
-    """`NAME=URL` of a Prometheus."""
+class NamedUrlType(click.ParamType[tuple[str, str]]):
+    """`NAME=URL`, such as of a Prometheus."""
 
     name = "name=url"
+
+    def __init__(self, example: str) -> None:
+        self._example = example
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -46,8 +49,23 @@ class ProviderType(click.ParamType[tuple[str, str]]):
         name, _, url = str(value).partition("=")
         parts = urlsplit(url)
         if not name or parts.scheme not in ("http", "https") or not parts.hostname:
-            self.fail(f"{value!r} is not NAME=URL, such as main=http://127.0.0.1:9090", param, ctx)
+            self.fail(f"{value!r} is not NAME=URL, such as {self._example}", param, ctx)
         return name, url.rstrip("/")
+
+
+class UrlPrefixType(click.ParamType[str]):
+    """The beginning of URLs: scheme, host, and perhaps port and path."""
+
+    name = "url-prefix"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The prefix; click's usage error for anything else."""
+        parts = urlsplit(str(value))
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            self.fail(
+                f"{value!r} is not the beginning of a URL, such as http://127.0.0.1:9000/hooks", param, ctx
+            )
+        return str(value)
 
 
 @click.command()
@@ -84,9 +102,23 @@ class ProviderType(click.ParamType[tuple[str, str]]):
 @click.option(
     "--prometheus",
     "providers",
-    type=ProviderType(),
+    type=NamedUrlType("main=http://127.0.0.1:9090"),
     multiple=True,
     help="A Prometheus that checks may name. May be given again.",
+)
+@click.option(
+    "--sink",
+    "sinks",
+    type=NamedUrlType("chat=https://chat.example/hook"),
+    multiple=True,
+    help="Where notifications that name it are posted. May be given again.",
+)
+@click.option(
+    "--allow-hook",
+    "allowed_hooks",
+    type=UrlPrefixType(),
+    multiple=True,
+    help="Let hooks reach URLs that begin so, even on this machine. May be given again.",
 )
 @click.option("--no-router", is_flag=True, help="Start the controller only; run `headgate router` yourself.")
 def up(
@@ -96,6 +128,8 @@ def up(
     api: str,
     workers: int,
     providers: tuple[tuple[str, str], ...],
+    sinks: tuple[tuple[str, str], ...],
+    allowed_hooks: tuple[str, ...],
     no_router: bool,
 ) -> None:
     """Run controller and router on this machine, in the foreground, until Ctrl-C.
@@ -118,6 +152,8 @@ def up(
         api_listen=api,
         workers=workers,
         providers=dict(providers),
+        sinks=dict(sinks),
+        allowed_hooks=allowed_hooks,
         start_router=not no_router,
     )
     from controller.wiring import up as run  # here, because only this verb needs the whole controller

@@ -50,10 +50,6 @@ def _failed_only_falls(before: Status, after: Status) -> tuple[str, ...]:
     failed = {f.identity for f in before.failed if f.is_latched} & {
         f.identity for f in after.failed if f.is_latched
     }
-    if before.stable is not None and before.stable == after.stable:
-        failed.discard(
-            before.stable.identity
-        )  # rolled back but never replaced: what another one loses has no other place
     return tuple(
         f"I3: {identity} has failed and its share rose from {_share(before, identity)} to {_share(after, identity)}"
         for identity in sorted(failed)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from controller.core import checks as core_checks
+from controller.core import effects
 from controller.core import spec as core
 from controller.crd import models
 from controller.crd.schedules import schedule_of
@@ -67,6 +68,8 @@ def spec_of(rollout: models.ModelRollout, generation: int) -> core.Spec:
         rollback_window=core.RollbackWindow(spec.rollback_window.versions, spec.rollback_window.within),
         supersede=core.Supersede(spec.schedule.supersede),
         schedule=schedule_of(spec.schedule),
+        hooks=tuple(_hook(hook) for hook in spec.hooks),
+        notifications=tuple(effects.Notification(told.to, tuple(told.on)) for told in spec.notifications),
         paused=spec.paused,
     )
 
@@ -221,6 +224,17 @@ def _traffic(spec: models.RolloutSpec) -> core.TrafficPolicy:
         capture=_capture(spec.capture),
         comparison=_comparison(spec),
         counted_paths=INFERENCE_PATHS[spec.protocol] if paths is None else tuple(paths),
+    )
+
+
+def _hook(hook: models.Hook) -> effects.Hook:
+    return effects.Hook(
+        name=hook.name,
+        at=effects.HookAt(hook.at),
+        url=hook.url,
+        timeout_s=hook.timeout,
+        retries=hook.retries,
+        on_fail=effects.OnFail(hook.on_fail or "hold"),
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from controller.core.hooks import NEWS, kebab
 from controller.crd.quantities import BasisPoints, Duration, Milliseconds, Percent, PerMillion, Points, Size
 from controller.crd.times import Cron, Minutes, Moment, Zone
 
@@ -75,6 +76,15 @@ def _url(text: str) -> str:
             "url",
             "{shown} is not a model's address: write http:// or https://, host, port and path, without user, query or fragment",
             {"shown": repr(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())[:80]},
+        )
+    return text
+
+
+def _happening(text: str) -> str:
+    known = [kebab(reason) for reason in NEWS]
+    if text not in known:
+        raise PydanticCustomError(
+            "choice", "{shown} is none of {known}", {"shown": repr(text)[:80], "known": ", ".join(known)}
         )
     return text
 
@@ -562,6 +572,45 @@ class Warmup(Model):
     max_wait: Annotated[float, Duration("1s", "1d")] = 1200.0
 
 
+HookUrl = Annotated[
+    str,
+    Field(max_length=2048),
+    _matches(
+        r"https?://[A-Za-z0-9.\[\]:-]{1,253}(/[!-\"$-~]*)?",
+        "is not a hook's URL: write https://, host and path, without user, fragment and blanks",
+    ),
+]
+
+
+class Hook(Model):
+    """A POST to `url` before or after something; what comes before waits for its 2xx, `onFail` says what a no does."""
+
+    planned: ClassVar[Mapping[str, str]] = {"job": "jobs need the Kubernetes controller; write url"}
+    name: Name
+    at: Literal[
+        "before-start",
+        "before-traffic",
+        "before-increase",
+        "before-promotion",
+        "after-promotion",
+        "after-rollback",
+    ]
+    url: HookUrl
+    timeout: Annotated[float, Duration("100ms", "5m")] = 10.0
+    retries: Annotated[int, Field(ge=0, le=20)] = 3
+    on_fail: Literal["hold", "rollback"] | None = None
+
+
+Happening = Annotated[str, AfterValidator(_happening)]
+
+
+class Notification(Model):
+    """Tell the administrator's sink `to` of what is in `on`."""
+
+    on: Annotated[list[Happening], Field(min_length=1, max_length=32)]
+    to: Name
+
+
 class RolloutSpec(Model):
     """Everything the user asks for."""
 
@@ -572,8 +621,6 @@ class RolloutSpec(Model):
         "workloadRef": "adopting a Deployment needs the Kubernetes controller; write versions",
         "slices": "slices are not there yet",
         "deletionPolicy": "it needs the Kubernetes controller",
-        "hooks": "hooks are not there yet",
-        "notifications": "notifications are not there yet",
         "traffic": "there is one data plane as yet, our router",
         "match": "A/B by request is not there yet",
     }
@@ -595,6 +642,8 @@ class RolloutSpec(Model):
     rollback_window: RollbackWindow = RollbackWindow()
     warmup: Warmup | None = None
     schedule: Schedule = Schedule()
+    hooks: Annotated[list[Hook], Field(max_length=16)] = []
+    notifications: Annotated[list[Notification], Field(max_length=16)] = []
     paused: bool = False
 
 

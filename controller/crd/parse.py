@@ -30,8 +30,11 @@ class Parsed:
     rollout: ModelRollout
 
 
-def parse(document: object, *, providers: Collection[str] | None = None) -> Parsed | Refused:
-    """The rollout, or every fault found. With `providers` (names in the configuration), checks must name one of them."""
+def parse(
+    document: object, *, providers: Collection[str] | None = None, sinks: Collection[str] | None = None
+) -> Parsed | Refused:
+    """The rollout, or every fault found. With `providers` and `sinks` (names in the configuration), checks and
+    notifications must name one of them."""
     if not isinstance(document, Mapping):
         return Refused((Fault("", "type", f"a rollout is a mapping, with apiVersion: {API_VERSION}"),))
     unfit = _unfit(document)
@@ -49,6 +52,7 @@ def parse(document: object, *, providers: Collection[str] | None = None) -> Pars
     except ValidationError as error:
         return Refused(from_pydantic(error, ModelRollout))
     faults = broken(rollout) + (() if providers is None else _unknown_providers(rollout, providers))
+    faults += () if sinks is None else _unknown_sinks(rollout, sinks)
     if faults:
         return Refused(faults)
     wanted["metadata"]["namespace"] = rollout.metadata.namespace
@@ -101,6 +105,19 @@ def _unknown_providers(rollout: ModelRollout, providers: Collection[str]) -> tup
         )
         for index, check in enumerate(rollout.spec.checks or ())
         if check.prometheus is not None and check.prometheus.provider not in providers
+    )
+
+
+def _unknown_sinks(rollout: ModelRollout, sinks: Collection[str]) -> tuple[Fault, ...]:
+    known = ", ".join(sorted(sinks)) or "none is configured"
+    return tuple(
+        Fault(
+            f"spec.notifications[{index}].to",
+            "known-sink",
+            f"{told.to} is not a sink this controller was started with ({known}): --sink {told.to}=URL adds it",
+        )
+        for index, told in enumerate(rollout.spec.notifications)
+        if told.to not in sinks
     )
 
 

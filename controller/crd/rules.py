@@ -448,6 +448,22 @@ def _schedule(rule: str) -> Rule:
     return Rule(rule, find)
 
 
+def _hook_names(rollout: ModelRollout) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, hook in enumerate(rollout.spec.hooks):
+        if hook.name in seen:
+            yield f"spec.hooks[{index}].name", f"{hook.name} is there twice: give one of them another name"
+        seen.add(hook.name)
+
+
+def _hook_on_fail(rollout: ModelRollout) -> Iterator[Finding]:
+    for index, hook in enumerate(rollout.spec.hooks):
+        if hook.on_fail is not None and hook.at.startswith("after-"):
+            yield f"spec.hooks[{index}].onFail", f"{hook.at} is told, nothing waits for it: leave onFail out"
+        elif hook.on_fail == "rollback" and hook.at == "before-start":
+            yield f"spec.hooks[{index}].onFail", "before-start there is nothing to roll back: write hold"
+
+
 def _window_opens(rollout: ModelRollout) -> Iterator[Finding]:
     if shuts_for_good(rollout.spec.schedule):
         yield (
@@ -499,6 +515,8 @@ RULES: Final = (
     _schedule("freeze-form"),
     _schedule("freeze-order"),
     Rule("window-opens", _window_opens),
+    Rule("unique-hook-names", _hook_names),
+    Rule("hook-on-fail", _hook_on_fail),
     Rule("warmup-requests", _warmup_requests),
     Rule("warmup-times", _warmup_times),
 )

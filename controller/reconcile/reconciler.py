@@ -21,7 +21,7 @@ from controller.core.status import Action, Decision, Observed, Phase, Status, Ve
 from controller.core.steps import at, steps_of
 from controller.core.warming import is_asked
 from controller.errors import StoreUnavailable
-from controller.ports import Compiled, Recorded, Routers, Store, Stored, Warmth, Workloads
+from controller.ports import Compiled, Effects, Recorded, Routers, Store, Stored, Warmth, Workloads
 from controller.reconcile.gather import Gatherer, Wanted
 from controller.telemetry import Metrics
 from headgate.log import Log
@@ -81,6 +81,7 @@ class Reconciler:
         warmth: Warmth,
         routers: Routers,
         gatherer: Gatherer,
+        effects: Effects,
         compile_document: Callable[[Stored], Compiled | str],
         epoch: int,
         metrics: Metrics,
@@ -93,6 +94,7 @@ class Reconciler:
         self._warmth = warmth
         self._routers = routers
         self._gatherer = gatherer
+        self._effects = effects
         self._compile = compile_document
         self._epoch = epoch
         self._metrics = metrics
@@ -129,6 +131,7 @@ class Reconciler:
             versions=self._with_warmth(spec, before, await self._workloads.observe(key, compiled.versions)),
             routers=self._routers.observed(key),
             actions=self._store.pending_actions(key),
+            effects=self._effects.outcomes(key),
         )
         analysis, results = self._judge(stored, spec, before, checks, ahead, now)
         decision = decide(spec, before, observed, results, now)
@@ -145,6 +148,7 @@ class Reconciler:
             self._tell(key, before, decision, observed.actions)
         if decision.plan is not None:
             self._routers.publish(decision.plan)
+        self._effects.run(key, decision.effects)
         await self._workloads.apply(key, compiled.versions, decision.running)
         self._on_recorded(key, decision)
         if decision.target is not None:
@@ -260,6 +264,7 @@ class Reconciler:
 
     def _gone(self, key: str) -> Outcome:
         self._gatherer.want(key, frozenset())
+        self._effects.run(key, ())
         self._warmth.stop(key)
         self._ahead.pop(key, None)
         self._on_recorded(key, None)

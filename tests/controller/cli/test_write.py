@@ -152,6 +152,9 @@ def test_a_deletion_that_takes_longer_times_out_and_goes_on(here: World) -> None
         ("--api", "0.0.0.0:8090", "is not a loopback address"),
         ("--prometheus", "main", "is not NAME=URL"),
         ("--prometheus", "main=ftp://x", "is not NAME=URL"),
+        ("--sink", "chat", "is not NAME=URL, such as chat="),
+        ("--allow-hook", "127.0.0.1:9000", "is not the beginning of a URL"),
+        ("--allow-hook", "http://127.0.0.1/?a=b", "is not the beginning of a URL"),
         ("--workers", "0", "is not in the range"),
     ],
 )

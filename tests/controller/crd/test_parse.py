@@ -72,7 +72,7 @@ UNKNOWN = [
     ("versions.1.process.readiness.httpget", "did you mean httpGet?"),
     ("checks.0.noWorseThan.rato", "did you mean ratio?"),
     ("Target", "did you mean target?"),
-    ("hooks", "this version of Headgate does not know it: hooks are not there yet"),
+    ("slices", "this version of Headgate does not know it: slices are not there yet"),
     ("template", "need the Kubernetes controller"),
     ("workloadRef", "needs the Kubernetes controller"),
     ("match", "A/B by request is not there yet"),

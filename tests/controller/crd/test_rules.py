@@ -24,6 +24,11 @@ def canary(**fields: Any) -> Change:
     return lambda spec: spec.update(strategy={"canary": fields}, checks=[ERRORS])
 
 
+def hooks(*found: Document) -> Change:
+    named = [{"name": "gate", "url": "https://hooks.example/gate", **hook} for hook in found]
+    return lambda spec: spec.update(hooks=named)
+
+
 def freeze(**fields: str) -> Change:
     return lambda spec: spec.update(schedule={"freeze": [fields]})
 
@@ -417,6 +422,24 @@ BROKEN: list[tuple[str, Change, str, str]] = [
         ),
         "spec.warmup.maxWait",
         "7200s is longer than decision.maxDuration (3600s)",
+    ),
+    (
+        "unique-hook-names",
+        hooks({"at": "before-start"}, {"at": "after-rollback"}),
+        "spec.hooks[1].name",
+        "gate is there twice",
+    ),
+    (
+        "hook-on-fail",
+        hooks({"at": "after-promotion", "onFail": "hold"}),
+        "spec.hooks[0].onFail",
+        "nothing waits for it",
+    ),
+    (
+        "hook-on-fail",
+        hooks({"at": "before-start", "onFail": "rollback"}),
+        "spec.hooks[0].onFail",
+        "nothing to roll back",
     ),
 ]
 

@@ -1,7 +1,7 @@
 """The six verbs around the core, with a real registry of routers and workloads that are ready when told."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from controller.adapters.routers import RouterRegistry
 from controller.core.analysis.inputs import Missing
 from controller.core.checks import AtMost, Check, Lack, Metric, PrometheusQuery
+from controller.core.effects import Effect, EffectOutcome, Hook, HookAt
 from controller.core.spec import CanaryStage, Capacity, FullStage, Spec, VersionSpec, Warmup
 from controller.core.status import Action, Decision, Phase, Reason, Verb, VersionObserved, VersionRef
 from controller.errors import StoreUnavailable
@@ -22,6 +23,7 @@ from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan
 from tests.controller.memory_store import MemoryStore
 
 KEY = "default/fraud"
+GATE = Hook("gate", HookAt.BEFORE_TRAFFIC, "https://hooks.example/gate")
 
 
 class ReadyWorkloads:
@@ -62,6 +64,24 @@ class Thermometer:
         self.measured.pop(key, None)
 
 
+class Post:
+    """Effects that end when told; remembers everything it was asked to run."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, Effect] = {}
+        self.ended: dict[str, EffectOutcome] = {}
+
+    def run(self, key: str, effects: Sequence[Effect]) -> None:
+        self.running = {effect.id: effect for effect in effects}
+        self.ended = {id_: outcome for id_, outcome in self.ended.items() if id_ in self.running}
+
+    def outcomes(self, key: str) -> tuple[EffectOutcome, ...]:
+        return tuple(self.ended.values())
+
+    def succeed(self) -> None:
+        self.ended = {id_: EffectOutcome(id_, True) for id_ in self.running}
+
+
 class NoCounters:
     """No provider is configured."""
 
@@ -89,6 +109,7 @@ class Scene:
         self.routers = RouterRegistry(self.store, lambda: self.now)
         self.workloads = ReadyWorkloads()
         self.warmth = Thermometer()
+        self.effects = Post()
         self.metrics = Metrics()
         self.applied = NOTHING_APPLIED
         self.plan: RoutePlan | None = None
@@ -104,6 +125,7 @@ class Scene:
             warmth=self.warmth,
             routers=self.routers,
             gatherer=self.gatherer,
+            effects=self.effects,
             compile_document=compile_document,
             epoch=self.store.acquire_epoch(self.routers.epoch_seen()),
             metrics=self.metrics,
@@ -152,6 +174,7 @@ def compile_document(stored: Stored) -> Compiled | str:
         checks=checks,
         capacity=Capacity(drain_s=2.0, keep_stable_warm_s=5.0),
         warmup=Warmup() if stored.document.get("warmup") else None,
+        hooks=(GATE,) if stored.document.get("hook") else (),
     )
     return Compiled(spec, {version.identity: {"name": version.name} for version in versions})
 
@@ -414,3 +437,60 @@ def test_a_trial_that_is_called_off_is_warmed_up_no_more() -> None:
         assert scene.weight("v2") == 0
 
     asyncio.run(story())
+
+
+def test_a_hook_runs_once_it_is_recorded_and_its_yes_lets_the_candidate_in() -> None:
+    async def story() -> Scene:
+        scene = Scene()
+        scene.write(check=False, hook=True)
+        await scene.turn(4)
+        scene.write(check=False, hook=True, target="v2")
+        scene.store.is_full = True
+        await scene.turn(3)
+        assert scene.effects.running == {}
+        scene.store.is_full = False
+        await scene.turn(3)
+        assert scene.weight("v2") == 0
+        assert [effect.name for effect in scene.effects.running.values()] == ["gate"]
+        scene.effects.succeed()
+        await scene.turn(2)
+        return scene
+
+    scene = asyncio.run(story())
+    assert scene.weight("v2") == 1000
+    assert scene.effects.running == {}
+
+
+def test_a_controller_that_died_with_a_hook_under_way_leaves_the_very_same_one_to_the_next() -> None:
+    async def story() -> tuple[Scene, dict[str, Effect]]:
+        scene = Scene()
+        scene.write(check=False, hook=True)
+        await scene.turn(4)
+        scene.write(check=False, hook=True, target="v2")
+        await scene.turn(3)
+        before, scene.effects = scene.effects.running, Post()
+        scene.routers = RouterRegistry(scene.store, lambda: scene.now)
+        scene.reconciler = scene.controller()
+        await scene.turn(2)
+        return scene, before
+
+    scene, before = asyncio.run(story())
+    assert len(before) == 1
+    assert scene.effects.running == before
+
+
+def test_a_rollout_that_is_gone_has_no_effects_under_way() -> None:
+    async def story() -> Scene:
+        scene = Scene()
+        scene.write(check=False, hook=True)
+        await scene.turn(4)
+        scene.write(check=False, hook=True, target="v2")
+        await scene.turn(3)
+        assert scene.effects.running
+        scene.store.mark_deleting(KEY)
+        await scene.turn(8)
+        return scene
+
+    scene = asyncio.run(story())
+    assert scene.store.load(KEY) is None
+    assert scene.effects.running == {}
