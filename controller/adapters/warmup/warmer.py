@@ -223,10 +223,10 @@ def _for_version(request: WarmRequest, version: VersionSpec) -> WarmRequest:
 
 def _rewritten(body: bytes, rewrite: Rewrite) -> bytes:
     """The body with the fields that the version wants; as it is where it has no such fields."""
-    changed = msgspec.json.decode(body)
     try:
+        changed = msgspec.json.decode(body)
         for pointer, value in rewrite.body.items():
             changed = replaced(changed, segments(pointer), value)
-    except KeyError:
+        return msgspec.json.encode(changed)
+    except (KeyError, msgspec.MsgspecError, RecursionError):
         return body
-    return msgspec.json.encode(changed)
