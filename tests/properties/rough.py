@@ -13,6 +13,7 @@ from controller.core.explain import would_roll_back
 from controller.core.machine import decide
 from controller.core.spec import FULL, OnInconclusive, WorldDrift
 from controller.core.status import Action, Candidate, Decision, Observed, Phase, Status, Verb
+from controller.core.steps import Gate
 from headgate.wire.plan import NOTHING_APPLIED, Guard, Overrides, RoutePlan
 from tests.properties.world import NAMES, World
 
@@ -104,6 +105,8 @@ class RoughWorld(World):
         compiled = steps.steps_of(self.spec, candidate.track)
         present = steps.at(compiled, candidate.step).stage + 1
         verb = self.choose.pick((Verb.PROMOTE, Verb.SKIP_STAGE, Verb.SKIP_STAGE, Verb.APPROVE, Verb.APPROVE))
+        if steps.at(compiled, candidate.step).gate is Gate.APPROVAL and self.choose.pick((True, True, False)):
+            verb = Verb.APPROVE
         if verb is Verb.PROMOTE and self.choose.pick((True, False)):
             self.evidence["errors"] = self.evidence["slo"] = (Verdict.FAIL, Lack.NONE, False)
         action = Action(f"a{self._next()}", verb, candidate.name, "ann", at=self.now)
