@@ -106,8 +106,6 @@ def ask(draft: Draft, candidate: Candidate, step: Step | None) -> bool:
 
 def skipped(draft: Draft, candidate: Candidate, step: Step | None) -> str | None:
     """What a person who makes this move goes past, if anything; None if every hook has said yes."""
-    if candidate.track is Track.RETURN:
-        return None
     known = {asked.id: asked for asked in draft.status.effects.asked}
     for asked in known.values():
         is_of_trial = asked.trial == draft.status.effects.trials and asked.type.startswith("before-")

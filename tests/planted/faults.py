@@ -827,6 +827,135 @@ WARMING = (
     ),
 )
 
+SCHEDULE = (
+    Fault(
+        "schedule.py",
+        "return began + self.for_s if began is not None and began + self.for_s > now else None",
+        "return began + self.for_s if began is not None and began + self.for_s >= now else None",
+        "A window is still open at the very instant at which it closes.",
+    ),
+    Fault(
+        "schedule.py",
+        "return self.until_s if self.from_s <= now < self.until_s else None",
+        "return self.until_s if self.from_s < now < self.until_s else None",
+        "The first minute of a freeze is open.",
+    ),
+    Fault(
+        "schedule.py",
+        "return local + (first - second) if first is not None and second is not None else local",
+        "return local",
+        "In the second pass of a doubled hour an open window is taken for closed.",
+    ),
+    Fault(
+        "schedule.py",
+        "if frozen is None:",
+        "if frozen is None or schedule.windows:",
+        "A freeze is not kept where there are windows.",
+        inside="_state",
+    ),
+    Fault(
+        "schedule.py",
+        "if at > now:",
+        "if at > now - 7200:",
+        "In the second pass of a doubled hour a window is said to open an hour ago.",
+        inside="_next_begin",
+    ),
+    Fault(
+        "holds.py",
+        "if candidate.track is Track.RETURN or _is_by_person(candidate):",
+        "if _is_by_person(candidate):",
+        "The way back to a version that was good waits for office hours.",
+    ),
+    Fault(
+        "holds.py",
+        "if candidate.track is Track.RETURN or _is_by_person(candidate):",
+        "if candidate.track is Track.RETURN:",
+        "A person's promote waits for office hours, too.",
+    ),
+    Fault(
+        "holds.py",
+        'is_let_in = candidate.issued_generation == 0 and candidate.admitted_by != ""',
+        'is_let_in = candidate.admitted_by != ""',
+        "Who let a trial start has passed all its steps.",
+    ),
+    Fault(
+        "machine.py",
+        "patience = 0.0 if holds.closed(draft) and not _expires(draft, candidate) else draft.elapsed_s",
+        "patience = draft.elapsed_s",
+        "A weekend outside the windows counts as a rollout that proves nothing, and rolls it back.",
+    ),
+)
+
+HOOKS = (
+    Fault(
+        "hooks.py",
+        "if outcome is None or asked.answer is not Answer.WANTED:",
+        "if outcome is None:",
+        "A late answer turns a hook's yes into a no.",
+    ),
+    Fault(
+        "hooks.py",
+        "answer = Answer.SUCCEEDED if outcome.is_success else Answer.FAILED",
+        "answer = Answer.SUCCEEDED",
+        "A hook's no is taken for a yes.",
+        is_sample=True,
+    ),
+    Fault(
+        "hooks.py",
+        "no = next((asked for asked in answers if asked.answer is not Answer.SUCCEEDED), None)",
+        "no = next((asked for asked in answers if asked.answer is Answer.WANTED), None)",
+        "A hook that failed holds nothing.",
+    ),
+    Fault(
+        "hooks.py",
+        "return None if candidate.track is Track.RETURN else _first_no(draft, _moving(draft, candidate, step))",
+        "return _first_no(draft, _moving(draft, candidate, None))",
+        "No hook is waited for before an increase.",
+    ),
+    Fault(
+        "hooks.py",
+        "new = {id_: hook for id_, hook in hooks.items() if id_ not in known}",
+        "new = hooks",
+        "A hook is asked in every pass, for ever.",
+    ),
+    Fault(
+        "hooks.py",
+        "return effect_id(draft.spec.key, life, trial, identity, attempt, hook, occurrence)",
+        "return effect_id(draft.spec.key, life, identity, hook, occurrence)",
+        "What was asked before one try is not asked before the next.",
+    ),
+    Fault(
+        "hooks.py",
+        "return effect_id(draft.spec.key, life, trial, identity, attempt, hook, occurrence)",
+        "return effect_id(draft.spec.key, draft.now, trial, identity, attempt, hook, occurrence)",
+        "The same occurrence has another id each time it is looked at.",
+    ),
+    Fault(
+        "hooks.py",
+        'moments[HookAt.BEFORE_INCREASE] = f"{candidate.steps_digest}|{step.stage}|{step.title}"',
+        'moments[HookAt.BEFORE_INCREASE] = "increase"',
+        "Only the first increase asks its hook.",
+    ),
+    Fault(
+        "hooks.py",
+        "if asked.is_fatal and asked.answer is Answer.FAILED and is_of_trial:",
+        "if asked.answer is Answer.FAILED and is_of_trial:",
+        "A hook that only holds rolls back.",
+    ),
+    Fault(
+        "hooks.py",
+        "if AFTER.get(event.reason) is hook.at:",
+        "if hook.at in AFTER.values():",
+        "The hook of a rollback is told of everything.",
+    ),
+    Fault(
+        "hooks.py",
+        "open_ = [asked for asked in effects.asked if asked.answer is Answer.WANTED and _may_come(draft, asked)]",
+        "open_ = [asked for asked in effects.asked if asked.answer is Answer.WANTED]",
+        "A rolled-back version's hooks are asked on.",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *SLOTS,
     *STEPS,
@@ -837,6 +966,8 @@ FAULTS: tuple[Fault, ...] = (
     *PLAN,
     *INVARIANTS,
     *WARMING,
+    *SCHEDULE,
+    *HOOKS,
     *ENGINE,
     *JUDGE,
     *DATA,

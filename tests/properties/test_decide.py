@@ -39,7 +39,10 @@ class Rollouts(RuleBasedStateMachine):
         self.drawn = Drawn()
         self.world = RoughWorld(self.drawn, first_spec())
 
-    @rule(data=st.data(), name=st.sampled_from(("time_passes", "workload_changes", "evidence_changes")))
+    @rule(
+        data=st.data(),
+        name=st.sampled_from(("time_passes", "workload_changes", "evidence_changes", "effect_ends")),
+    )
     def the_world_changes(self, data: st.DataObject, name: str) -> None:
         self.drawn.data = data
         getattr(self.world, name)()
@@ -116,6 +119,10 @@ def test_the_seeded_runs_reach_what_they_are_to_prove() -> None:
         "step: pause person",
         "step: pause time",
         "step: shadow pass",
+        "schedule: closed",
+        "schedule: overruled",
+        "hook: waited for",
+        *(f"effect: {kind} {ends}" for kind in ("hook", "notification") for ends in ("succeeds", "fails")),
     }
     assert not wanted - set(reached), f"never reached: {sorted(wanted - set(reached))}"
 

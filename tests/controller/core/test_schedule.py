@@ -76,6 +76,8 @@ def test_a_freeze_closes_an_open_window_and_says_both() -> None:
     christmas = Fixed(at("2026-12-23T10:00+00:00"), at("2026-12-26T20:00+00:00"))
     schedule = Schedule((window("0 9 * * *", 6),), (Freeze(christmas, "christmas"),))
     assert state(schedule, at("2026-12-23T09:30+00:00")) == Open(at("2026-12-23T10:00+00:00"))
+    assert isinstance(state(schedule, at("2026-12-23T10:00+00:00")), Closed)
+    assert isinstance(state(Schedule(freezes=schedule.freezes), at("2026-12-26T20:00+00:00")), Open)
     closed = state(schedule, at("2026-12-23T11:00+00:00"))
     assert closed == Closed(
         at("2026-12-27T09:00+00:00"),
@@ -163,6 +165,7 @@ def test_in_the_second_pass_of_a_doubled_hour_the_first_passs_windows_have_been(
     assert span.end(first) == first + 1800
     assert span.end(at("2026-10-25T02:10+01:00")) == first + 1800  # 02:10 again, 20 minutes later
     assert span.end(at("2026-10-25T02:50+01:00")) is None
+    assert span.next_begin(at("2026-10-25T02:10+01:00")) == at("2026-10-26T02:50+01:00")
 
 
 @pytest.mark.parametrize("zone", [BERLIN, NEW_YORK, LORD_HOWE])
