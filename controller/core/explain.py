@@ -7,6 +7,7 @@ from controller.core import draft as drafts
 from controller.core import holds, steps, trial
 from controller.core.checks import AtMost, Check, NoSlower, NoWorse
 from controller.core.draft import Draft
+from controller.core.effects import OnFail
 from controller.core.spec import OnExpire, OnInconclusive, Spec
 from controller.core.status import Candidate, Phase, Status, Track
 from controller.core.steps import Gate, Step, percent
@@ -211,7 +212,12 @@ def _missing(draft: Draft, candidate: Candidate) -> Iterator[str]:
 def would_roll_back(spec: Spec, candidate: Candidate) -> tuple[str, ...]:
     """Everything that would take the candidate off the traffic in its present step, a sentence each."""
     step = steps.at(steps.steps_of(spec, candidate.track), candidate.step)
-    return (*_evidence_against(spec, step), *_patience(spec, candidate, step), *_always(spec, candidate))
+    return (
+        *_evidence_against(spec, step),
+        *_patience(spec, candidate, step),
+        *_refusals(spec),
+        *_always(spec, candidate),
+    )
 
 
 def _evidence_against(spec: Spec, step: Step) -> Iterator[str]:
@@ -238,6 +244,12 @@ def _patience(spec: Spec, candidate: Candidate, step: Step) -> Iterator[str]:
         yield f"nothing proven for {max(left, 0.0):.0f} s more (onInconclusive: rollback)"
     if step.expires_s is not None and step.on_expire is OnExpire.ABORT:
         yield f"no approval for {max(step.expires_s - candidate.stage_s, 0.0):.0f} s more"
+
+
+def _refusals(spec: Spec) -> Iterator[str]:
+    for hook in spec.hooks:
+        if hook.on_fail is OnFail.ROLLBACK:
+            yield f"hook {hook.name} ({hook.at}) says no, or fails {1 + hook.retries} times"
 
 
 def _always(spec: Spec, candidate: Candidate) -> Iterator[str]:

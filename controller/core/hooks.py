@@ -24,11 +24,11 @@ from controller.core.spec import FULL, VersionSpec
 from controller.core.status import Candidate, Event, Reason, Status, Track, VersionRef
 from controller.core.steps import Step
 
-WANTED_MAX: Final = 32
+WANTED_MAX: Final = 12
 """With so many effects under way no further notification is added; hooks always are."""
 
-SETTLED_MAX: Final = 32
-SENTENCE_MAX: Final = 300
+SETTLED_MAX: Final = 24
+SENTENCE_MAX: Final = 200
 NOTIFY_TIMEOUT_S: Final = 10.0
 NOTIFY_RETRIES: Final = 5
 

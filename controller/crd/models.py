@@ -642,7 +642,7 @@ class RolloutSpec(Model):
     rollback_window: RollbackWindow = RollbackWindow()
     warmup: Warmup | None = None
     schedule: Schedule = Schedule()
-    hooks: Annotated[list[Hook], Field(max_length=16)] = []
+    hooks: Annotated[list[Hook], Field(max_length=8)] = []
     notifications: Annotated[list[Notification], Field(max_length=16)] = []
     paused: bool = False
 

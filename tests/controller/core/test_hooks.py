@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
-from controller.core.effects import Effect, Hook
-from controller.core.hooks import NEWS, kebab
+from controller.core.effects import Effect, Hook, HookAt
+from controller.core.hooks import NEWS, SETTLED_MAX, WANTED_MAX, kebab
 from controller.core.status import Reason
 from tests.controller.core.stories import candidate, on_trial, say, told, weight
 from tests.transcripts.narrator import Narrator, restarted
@@ -136,7 +137,21 @@ def test_however_much_is_to_be_told_the_status_stays_small() -> None:
     for _ in range(60):
         story.tell("ann: pause v2")
         story.tell("ann: resume v2")
-    assert len(story.status.effects.asked) <= 64
+    assert len(story.status.effects.asked) <= WANTED_MAX + SETTLED_MAX
+
+
+def test_effects_at_their_most_leave_room_in_a_status_of_32_kib() -> None:
+    story = on_trial("errors says Pass", "notify chat: paused resumed")
+    url = "https://hooks.example/" + "x" * 200
+    hooks = tuple(Hook(f"gate-{n}", HookAt.BEFORE_INCREASE, url) for n in range(8))
+    story.spec = replace(story.spec, hooks=hooks)
+    for _ in range(SETTLED_MAX):
+        story.tell("ann: pause v2, " + "for a long reason " * 20)
+        story.tell("ann: resume v2")
+        story.tell("hook chat fails: " + "no such host " * 30)
+    wait(story)
+    assert len(asked(story)) > 8
+    assert len(msgspec.json.encode(story.status.effects)) < 20 * 1024
 
 
 def test_reasons_are_written_in_kebab_case() -> None:
