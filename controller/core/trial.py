@@ -229,7 +229,7 @@ def watch(draft: Draft) -> None:
 
 def _watch_the_world(draft: Draft, candidate: Candidate) -> None:
     """Both versions degrade together: not the candidate's fault, but no time to go on; said once each time it begins."""
-    shared = [r for r in draft.results if r.is_shared and not r.dry_run]
+    shared = [r for r in draft.results if r.is_shared and r.required and not r.dry_run]
     if bool(shared) == candidate.in_drift:
         return
     draft.status = replace(draft.status, candidate=replace(candidate, in_drift=bool(shared)))

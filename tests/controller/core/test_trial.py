@@ -207,6 +207,15 @@ def test_a_dry_run_decides_nothing():
     assert candidate(story).failed is None
 
 
+def test_stable_degraded_too_pauses_for_a_person_unless_the_check_only_watches():
+    story = on_trial()
+    assert "Paused" in say(story, "errors says shared")
+    story = on_trial()
+    says = story._result
+    story._result = lambda check: replace(says(check), required=False)
+    assert "Paused" not in say(story, "errors says shared")
+
+
 def test_a_check_that_only_watches_still_rolls_back():
     story = on_trial("errors says undecided")
     says = story._result
