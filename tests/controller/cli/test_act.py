@@ -108,6 +108,7 @@ def test_an_interrupted_rollback_stands_and_says_so(here: World) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  a job in the background ignores it
     )
     until(lambda: here.api.store.load(KEY).status.candidate is None)  # type: ignore[union-attr]
     process.send_signal(signal.SIGINT)
