@@ -5,14 +5,11 @@ another epoch acknowledges nothing), from its pin, or from its guard.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 from controller.api.shown import Json, instant, share, share_or_none
+from controller.core.draft import SILENT_S
 from controller.core.spec import FULL
 from controller.core.status import Candidate, Retiring, RouterObserved, Status
-
-SILENT_S: Final = 10.0
-"""A router not heard for this long is called silent."""
 
 
 def is_synced(status: Status, router: RouterObserved) -> bool:
