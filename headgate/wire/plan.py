@@ -121,6 +121,28 @@ class Overrides(_Message, frozen=True):
     allow: Annotated[tuple[Name, ...], Meta(max_length=16)]
 
 
+class Condition(_Message, frozen=True):
+    """One thing that must be true of a request: the header or cookie is there, and is or begins with a text.
+
+    `source` is `header:NAME` (lower case) or `cookie:NAME`. With neither `exact` nor `prefix` it only must be there.
+    """
+
+    source: Annotated[str, Meta(max_length=80, pattern=r"^(header|cookie):[A-Za-z0-9._-]+(?!\n)$")]
+    exact: Annotated[str, Meta(max_length=1024)] | None = None
+    prefix: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+
+
+class Match(_Message, frozen=True):
+    """Requests for which all `conditions` hold are split by these `slots` in place of the plan's.
+
+    `slots` covers 0 … 10,000 as the plan's do. Where it leaves stable a share, the split is random among the
+    matching, so the versions can be compared in it; matched requests are counted apart from the others either way.
+    """
+
+    conditions: Annotated[tuple[Condition, ...], Meta(min_length=1, max_length=8)]
+    slots: Annotated[tuple[SlotRange, ...], Meta(min_length=1, max_length=256)]
+
+
 class Guard(_Message, frozen=True):
     """When a router takes the candidate's share away by itself.
 
@@ -210,6 +232,7 @@ class RoutePlan(_Message, frozen=True, kw_only=True, omit_defaults=False):
     shadows: Annotated[tuple[Shadow, ...], Meta(max_length=4)] = ()
     identity: IdentityKey = IdentityKey()
     overrides: Overrides | None = None
+    match: Match | None = None
     guard: Guard | None = Guard()
     limits: Limits = Limits()
     capture: Capture = Capture()
@@ -253,7 +276,9 @@ def faults(plan: RoutePlan) -> tuple[str, ...]:
             for name in plan.overrides.allow
             if name not in names
         ]
-    return (*found, *_comparison_faults(plan), *_slot_faults(plan, set(names)))
+    known = set(names)
+    matched = _slot_faults("match.slots", plan.match.slots, known) if plan.match is not None else ()
+    return (*found, *_comparison_faults(plan), *_slot_faults("slots", plan.slots, known), *matched)
 
 
 def _comparison_faults(plan: RoutePlan) -> tuple[str, ...]:
@@ -268,17 +293,17 @@ def _comparison_faults(plan: RoutePlan) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _slot_faults(plan: RoutePlan, names: set[str]) -> tuple[str, ...]:
+def _slot_faults(path: str, slots: tuple[SlotRange, ...], names: set[str]) -> tuple[str, ...]:
     found: list[str] = []
     reached = 0
-    for index, owned in enumerate(plan.slots):
+    for index, owned in enumerate(slots):
         if owned.version not in names:
-            found.append(f"slots[{index}].version: {owned.version} is not among versions")
+            found.append(f"{path}[{index}].version: {owned.version} is not among versions")
         if owned.start != reached:
-            found.append(f"slots[{index}].start: {owned.start} where {reached} must follow")
+            found.append(f"{path}[{index}].start: {owned.start} where {reached} must follow")
         if owned.end <= owned.start:
-            found.append(f"slots[{index}].end: {owned.end} is not after start {owned.start}")
+            found.append(f"{path}[{index}].end: {owned.end} is not after start {owned.start}")
         reached = owned.end
     if reached != SLOTS:
-        found.append(f"slots: they end at {reached} instead of {SLOTS}")
+        found.append(f"{path}: they end at {reached} instead of {SLOTS}")
     return tuple(found)

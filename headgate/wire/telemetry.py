@@ -63,8 +63,9 @@ class Outcomes(_Message, frozen=True):
 class VersionCounters(_Message, frozen=True, kw_only=True):
     """What one router counted for one version.
 
-    `picked` holds the requests that the split chose for it; `selected` those that came by override (the
-    self-selected, kept out of every comparison); `half` the part of `picked` whose hash fell into the first half,
+    `picked` holds the requests that the split chose for it; `matched` those that the split among the matching
+    requests chose (see `plan.Match`); `selected` those that came by override (the self-selected, kept out of every
+    comparison); `half` the part of `picked` whose hash fell into the first half,
     from which over-dispersion is estimated.
     """
 
@@ -72,6 +73,7 @@ class VersionCounters(_Message, frozen=True, kw_only=True):
     identity: Identity
     attempt: Annotated[int, Meta(ge=1)] = 1
     picked: Outcomes = Outcomes()
+    matched: Outcomes = Outcomes()
     selected: Outcomes = Outcomes()
     half: Outcomes = Outcomes()
     other: Count = 0
