@@ -58,9 +58,12 @@ class Compiled:
 
 
 class Store(Protocol):
-    """Rollouts, actions, decisions. One writer; every method is one durable transaction."""
+    """Rollouts, actions, decisions. One writer; every method that writes is one durable transaction, and a coroutine.
 
-    def acquire_epoch(self, at_least: int) -> int:
+    What is read is what this writer last wrote or heard: reading waits for nobody.
+    """
+
+    async def acquire_epoch(self, at_least: int) -> int:
         """Become the writer: the new epoch, 1 + the largest of the stored one and `at_least`."""
         ...
 
@@ -68,23 +71,23 @@ class Store(Protocol):
 
     def load(self, key: str) -> Stored | None: ...
 
-    def put_document(self, key: str, document: Mapping[str, Any]) -> Stored:
+    async def put_document(self, key: str, document: Mapping[str, Any]) -> Stored:
         """Create or change what the user wrote; the same document again changes nothing, another raises generation."""
         ...
 
-    def mark_deleting(self, key: str) -> bool:
+    async def mark_deleting(self, key: str) -> bool:
         """Ask for deletion; False if there is no such rollout."""
         ...
 
-    def delete(self, key: str) -> None:
+    async def delete(self, key: str) -> None:
         """Forget the rollout and all that belongs to it."""
         ...
 
-    def record(self, key: str, recorded: Recorded) -> None:
+    async def record(self, key: str, recorded: Recorded) -> None:
         """Write it all or nothing; KeyError if there is no such rollout."""
         ...
 
-    def add_action(self, key: str, action: Action) -> None:
+    async def add_action(self, key: str, action: Action) -> None:
         """Keep the action until a decision handled it; the same id twice is one. ValueError: another rollout's id."""
         ...
 
@@ -104,9 +107,9 @@ class Store(Protocol):
         """Ids of the routers that count."""
         ...
 
-    def add_member(self, key: str, router: str) -> None: ...
+    async def add_member(self, key: str, router: str) -> None: ...
 
-    def forget_member(self, key: str, router: str) -> bool: ...
+    async def forget_member(self, key: str, router: str) -> bool: ...
 
 
 class Workloads(Protocol):
@@ -185,7 +188,7 @@ class Discovery(Protocol):
         """Keep the router's newest report; why not, if it is not kept."""
         ...
 
-    def forget(self, key: str, router: str) -> bool:
+    async def forget(self, key: str, router: str) -> bool:
         """The router is gone and counts no more (until it polls again); False if it did not count."""
         ...
 

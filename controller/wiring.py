@@ -105,7 +105,7 @@ async def _run(settings: LocalSettings, announce: Callable[[str], None]) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    local, listener = _build(settings)
+    local, listener = await _build(settings)
     server = api_server(create_app(local.deps))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     looping = minding = None
@@ -130,7 +130,7 @@ async def _run(settings: LocalSettings, announce: Callable[[str], None]) -> int:
     return 0
 
 
-def _build(settings: LocalSettings) -> tuple[Local, Any]:
+async def _build(settings: LocalSettings) -> tuple[Local, Any]:
     state = settings.state_dir
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -166,14 +166,14 @@ def _build(settings: LocalSettings) -> tuple[Local, Any]:
         gatherer=gatherer,
         effects=effects,
         compile_document=lambda stored: _compiled(compiler, stored),
-        epoch=store.acquire_epoch(0),
+        epoch=await store.acquire_epoch(0),
         metrics=metrics,
         now=time.time,
         on_recorded=on_recorded,
         log=log,
     )
     loop = Loop(reconciler, queue, metrics, time.time, log)
-    _apply(settings, store)
+    await _apply(settings, store)
     listener = _listen(settings)
     token_path = state / TOKEN_FILE
     deps = Deps(
@@ -226,7 +226,7 @@ def _compiled(compiler: Compiler, stored: Stored) -> Compiled | str:
     return str(found) if isinstance(found, Refused) else found
 
 
-def _apply(settings: LocalSettings, store: SqliteStore) -> None:
+async def _apply(settings: LocalSettings, store: SqliteStore) -> None:
     """Store the rollouts that `up` was given, all or none.
 
     One that is what the last `up` was given is left alone: a restart undoes no `set-target` made in between.
@@ -244,7 +244,7 @@ def _apply(settings: LocalSettings, store: SqliteStore) -> None:
         if faults:
             raise CannotStart(f"{rollout.key}: " + "; ".join(map(str, faults)))
     for rollout in wanted:
-        store.put_document(rollout.key, rollout.document)
+        await store.put_document(rollout.key, rollout.document)
     _write_json(note, applied | {rollout.key: _digest(rollout) for rollout in wanted})
 
 

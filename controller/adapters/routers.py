@@ -148,7 +148,7 @@ class RouterRegistry:
         judge). A plan that the router has just refused, with `error`, is offered to it again only after REFUSED_S.
         Earlier polls of the same router that said something else are given up, here as there.
         """
-        router = self._heard(key, router_id, applied, error)
+        router = await self._heard(key, router_id, applied, error)
         if not isinstance(router, _Router):
             return router
         poll = _Poll(applied, error, router.offered if error else None)
@@ -175,19 +175,19 @@ class RouterRegistry:
             self._on_change(telemetry.rollout)
         return None
 
-    def forget(self, key: str, router: str) -> bool:
+    async def forget(self, key: str, router: str) -> bool:
         """This router is said to be gone: it counts no more. One that is alive after all polls, and counts, again."""
         if not self._exists(key):
             return False
+        was_member = await self._store.forget_member(key, router)
         known = self._rollout(key).routers.pop(router, None)
         if known is not None:
             self._end(key, known.waiting)
-        was_member = self._store.forget_member(key, router)
         if was_member:
             self._on_change(key)
         return was_member
 
-    def _heard(self, key: str, name: str, applied: Applied, error: str) -> _Router | Unwelcome:
+    async def _heard(self, key: str, name: str, applied: Applied, error: str) -> _Router | Unwelcome:
         """Note what the poll says; a first poll makes the router a member."""
         if not self._exists(key):
             return Unwelcome.UNKNOWN_ROLLOUT
@@ -197,8 +197,10 @@ class RouterRegistry:
         if router is None:
             if len(routers) >= ROUTERS_MAX:
                 return Unwelcome.TOO_MANY_ROUTERS
-            self._store.add_member(key, name)
-            router = routers[name] = _Router()
+            await self._store.add_member(key, name)
+            router = self._rollout(key).routers.setdefault(
+                name, _Router()
+            )  # another poll may have been quicker
         is_change = is_new or (router.applied, router.error) != (applied, error)
         router.applied, router.error, router.seen_at = applied, error, self._now()
         self._epoch_seen = max(self._epoch_seen, applied.epoch)

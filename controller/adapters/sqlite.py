@@ -93,7 +93,7 @@ class SqliteStore:
             self._db.close()
             os.close(self._lock)
 
-    def acquire_epoch(self, at_least: int) -> int:
+    async def acquire_epoch(self, at_least: int) -> int:
         with self._transaction() as db:
             row = db.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
             epoch = 1 + max(0 if row is None else int(row[0]), at_least)
@@ -110,7 +110,7 @@ class SqliteStore:
         )
         return self._stored(key, rows[0]) if rows else None
 
-    def put_document(self, key: str, document: Mapping[str, Any]) -> Stored:
+    async def put_document(self, key: str, document: Mapping[str, Any]) -> Stored:
         text = _text(document)
         with self._transaction() as db:
             row = db.execute("SELECT document FROM rollouts WHERE key = ?", (key,)).fetchone()
@@ -123,11 +123,11 @@ class SqliteStore:
             raise StoreUnavailable(f"{self._path}: rollout {key} was deleted while it was written; try again")
         return stored
 
-    def mark_deleting(self, key: str) -> bool:
+    async def mark_deleting(self, key: str) -> bool:
         with self._transaction() as db:
             return db.execute("UPDATE rollouts SET deleting = 1 WHERE key = ?", (key,)).rowcount > 0
 
-    def delete(self, key: str) -> None:
+    async def delete(self, key: str) -> None:
         with self._transaction() as db:
             row = db.execute("SELECT generation, status FROM rollouts WHERE key = ?", (key,)).fetchone()
             if row is not None:
@@ -143,7 +143,7 @@ class SqliteStore:
             ):
                 db.execute(statement, (key,))
 
-    def record(self, key: str, recorded: Recorded) -> None:
+    async def record(self, key: str, recorded: Recorded) -> None:
         decision = recorded.decision
         with self._transaction() as db:
             changed = db.execute(
@@ -166,7 +166,7 @@ class SqliteStore:
                 if written:
                     db.execute(_PRUNE[table], (key, self._rows_max))
 
-    def add_action(self, key: str, action: Action) -> None:
+    async def add_action(self, key: str, action: Action) -> None:
         with self._transaction() as db:
             row = db.execute("SELECT key FROM actions WHERE id = ?", (action.id,)).fetchone()
             if row is not None and row[0] != key:
@@ -197,11 +197,11 @@ class SqliteStore:
             row[0] for row in self._select("SELECT router FROM members WHERE key = ? ORDER BY router", key)
         )
 
-    def add_member(self, key: str, router: str) -> None:
+    async def add_member(self, key: str, router: str) -> None:
         with self._transaction() as db:
             db.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (key, router))
 
-    def forget_member(self, key: str, router: str) -> bool:
+    async def forget_member(self, key: str, router: str) -> bool:
         with self._transaction() as db:
             found = db.execute("DELETE FROM members WHERE key = ? AND router = ?", (key, router))
             return found.rowcount > 0

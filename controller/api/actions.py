@@ -58,7 +58,7 @@ async def act(
             do="ask again in a moment",
         )
     try:
-        deps.store.add_action(stored.key, action)
+        await deps.store.add_action(stored.key, action)
     except ValueError as error:
         raise Problem(409, str(error), about=action.id, do="leave id out, or choose another") from error
     except StoreUnavailable as error:

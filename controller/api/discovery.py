@@ -91,7 +91,7 @@ async def forget(deps: Given, stored: Found, router_id: str) -> dict[str, Any]:
     """This router is gone: it counts no more. One that is alive polls, and counts, again."""
     key = stored.key
     known = [seen.id for seen in deps.routers.observed(key)]
-    if not deps.routers.forget(key, router_id):
+    if not await deps.routers.forget(key, router_id):
         raise Problem(
             404,
             f"{key} has no router {router_id[:128]}",

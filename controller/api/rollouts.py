@@ -62,7 +62,7 @@ async def apply(deps: Given, key: Key, request: Request) -> JSONResponse:
             about="metadata.name",
             do="let both name the same rollout",
         )
-    return _stored(deps, key, wanted.document)
+    return await _stored(deps, key, wanted.document)
 
 
 @router.post("/v1/rollouts/{namespace}/{name}/target")
@@ -87,13 +87,13 @@ async def set_target(deps: Given, stored: Found, request: Request) -> JSONRespon
     wanted = parse(edited)
     if isinstance(wanted, Refused):
         raise _faulty(stored.key, wanted.faults)
-    return _stored(deps, stored.key, wanted.document)
+    return await _stored(deps, stored.key, wanted.document)
 
 
 @router.delete("/v1/rollouts/{namespace}/{name}")
 async def delete(deps: Given, key: Key) -> JSONResponse:
     """Ask for the end of the rollout: traffic back to stable, then everything that is its own goes."""
-    if not deps.store.mark_deleting(key):
+    if not await deps.store.mark_deleting(key):
         raise unknown_rollout(deps, key)
     _tell(deps, key)
     return JSONResponse({"deleting": key}, status_code=202)
@@ -155,7 +155,7 @@ async def decisions(deps: Given, stored: Found, limit: Limit = 50) -> dict[str, 
     return {"items": [view.decision(record) for record in deps.store.records(stored.key, limit)]}
 
 
-def _stored(deps: Deps, key: str, wanted: dict[str, Any]) -> JSONResponse:
+async def _stored(deps: Deps, key: str, wanted: dict[str, Any]) -> JSONResponse:
     """Store a sound document unless what is there forbids it, and say whether anything changed."""
     old = deps.store.load(key)
     if old is not None and old.deleting:
@@ -163,7 +163,7 @@ def _stored(deps: Deps, key: str, wanted: dict[str, Any]) -> JSONResponse:
     faults = changes(None if old is None else old.document, wanted, None if old is None else old.status)
     if faults:
         raise _faulty(key, faults)
-    new = deps.store.put_document(key, wanted)
+    new = await deps.store.put_document(key, wanted)
     outcome = "created" if old is None else "unchanged" if new.generation == old.generation else "configured"
     if outcome != "unchanged":
         _tell(deps, key)

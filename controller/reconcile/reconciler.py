@@ -111,7 +111,7 @@ class Reconciler:
                 return self._gone(key)
             compiled = self._compile(stored)
             if isinstance(compiled, str):
-                return self._stall(stored, compiled)
+                return await self._stall(stored, compiled)
             return await self._reconcile(stored, compiled)
         except StoreUnavailable as error:
             self._metrics.store_failed()
@@ -123,7 +123,7 @@ class Reconciler:
         before = ahead.decision.status if ahead else stored.status
         spec = _leaving(compiled.spec, before) if stored.deleting else compiled.spec
         if self._routers.epoch_seen() > self._epoch:
-            self._epoch = self._store.acquire_epoch(self._routers.epoch_seen())
+            self._epoch = await self._store.acquire_epoch(self._routers.epoch_seen())
         checks = checks_needed(spec, before)
         self._gatherer.want(key, _wanted(checks, before))
         observed = Observed(
@@ -144,7 +144,7 @@ class Reconciler:
             return Retry(f"invariant violated: {broken[0]}")
         if _is_news(before, decision, results, stored):
             decision = _carrying(ahead, decision)
-            self._record(stored, before, decision, analysis, results)
+            await self._record(stored, before, decision, analysis, results)
             self._tell(key, before, decision, observed.actions)
         if decision.plan is not None:
             self._routers.publish(decision.plan)
@@ -155,7 +155,7 @@ class Reconciler:
             return Again(now)
         if stored.deleting and _has_left(decision):
             await self._workloads.apply(key, compiled.versions, frozenset())
-            self._store.delete(key)
+            await self._store.delete(key)
             return self._gone(key)
         return Done() if decision.requeue_at is None else Again(decision.requeue_at)
 
@@ -217,7 +217,7 @@ class Reconciler:
             if check.query is not None
         }
 
-    def _record(
+    async def _record(
         self,
         stored: Stored,
         before: Status,
@@ -229,7 +229,7 @@ class Reconciler:
         key = stored.key
         document = _retargeted(stored.document, decision.target) if decision.target is not None else None
         try:
-            self._store.record(key, Recorded(decision, analysis, results, document))
+            await self._store.record(key, Recorded(decision, analysis, results, document))
         except StoreUnavailable:
             if decision.plan is not None and _only_decreases(before, decision.status):
                 self._ahead[key] = Ahead(decision, analysis)
@@ -251,14 +251,14 @@ class Reconciler:
         if decision.status.phase is not before.phase:
             self._log.info("phase", rollout=key, phase=decision.status.phase, why=decision.status.message)
 
-    def _stall(self, stored: Stored, why: str) -> Outcome:
+    async def _stall(self, stored: Stored, why: str) -> Outcome:
         """The document means nothing to this release: say so, and leave everything else as it is."""
         status = replace(
             stored.status, phase=Phase.STALLED, message=why, observed_generation=stored.generation
         )
         if status != stored.status:
             decision = Decision(status=status, plan=None, running=frozenset())
-            self._store.record(stored.key, Recorded(decision, stored.analysis, stored.results))
+            await self._store.record(stored.key, Recorded(decision, stored.analysis, stored.results))
             self._log.error("the stored spec is not accepted", rollout=stored.key, why=why)
         return Done()
 

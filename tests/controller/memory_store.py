@@ -19,7 +19,7 @@ class MemoryStore:
         self._members: dict[str, list[str]] = {}
         self._past: dict[str, tuple[int, int]] = {}
 
-    def acquire_epoch(self, at_least: int) -> int:
+    async def acquire_epoch(self, at_least: int) -> int:
         self.epoch = 1 + max(self.epoch, at_least)
         return self.epoch
 
@@ -29,7 +29,7 @@ class MemoryStore:
     def load(self, key: str) -> Stored | None:
         return self._rollouts.get(key)
 
-    def put_document(self, key: str, document: Mapping[str, Any]) -> Stored:
+    async def put_document(self, key: str, document: Mapping[str, Any]) -> Stored:
         before = self._rollouts.get(key)
         if before is None:
             generation, plan_generation = self._past.get(key, (0, 0))
@@ -40,33 +40,33 @@ class MemoryStore:
             self._rollouts[key] = replace(before, document=document, generation=before.generation + 1)
         return self._rollouts[key]
 
-    def mark_deleting(self, key: str) -> bool:
+    async def mark_deleting(self, key: str) -> bool:
         if key not in self._rollouts:
             return False
         self._rollouts[key] = replace(self._rollouts[key], deleting=True)
         return True
 
-    def delete(self, key: str) -> None:
+    async def delete(self, key: str) -> None:
         if (gone := self._rollouts.get(key)) is not None:
             self._past[key] = (gone.generation, gone.status.generation)
         for table in (self._rollouts, self._actions, self._records, self._events, self._members):
             table.pop(key, None)
 
-    def record(self, key: str, recorded: Recorded) -> None:
+    async def record(self, key: str, recorded: Recorded) -> None:
         decision = recorded.decision
         stored = self._rollouts[key]
         self._rollouts[key] = replace(
             stored, status=decision.status, analysis=recorded.analysis, results=recorded.results
         )
         if recorded.document is not None:
-            self.put_document(key, recorded.document)
+            await self.put_document(key, recorded.document)
         self._records[key] = [*reversed(decision.records), *self._records.get(key, [])]
         self._events[key] = [*reversed(decision.events), *self._events.get(key, [])]
         for result in decision.actions:
             self._results[result.id] = result
             self._actions.get(key, {}).pop(result.id, None)
 
-    def add_action(self, key: str, action: Action) -> None:
+    async def add_action(self, key: str, action: Action) -> None:
         owners = [owner for owner, actions in self._actions.items() if action.id in actions and owner != key]
         if owners:
             raise ValueError(f"action {action.id} is of {owners[0]}: give this one an id of its own")
@@ -89,11 +89,11 @@ class MemoryStore:
     def members(self, key: str) -> tuple[str, ...]:
         return tuple(self._members.get(key, []))
 
-    def add_member(self, key: str, router: str) -> None:
+    async def add_member(self, key: str, router: str) -> None:
         if router not in self._members.setdefault(key, []):
             self._members[key].append(router)
 
-    def forget_member(self, key: str, router: str) -> bool:
+    async def forget_member(self, key: str, router: str) -> bool:
         if router not in self._members.get(key, []):
             return False
         self._members[key].remove(router)

@@ -1,5 +1,7 @@
 """What every `Store` must do, whichever it is: a new adapter, or a fake, is added to `STORES` and must pass."""
 
+import asyncio
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,12 +46,27 @@ STORES: dict[str, Callable[[Path], Store]] = {
 }
 
 
+class Called:
+    """The store with its coroutines called as if they were functions, all on one loop."""
+
+    def __init__(self, store: Store, runner: asyncio.Runner) -> None:
+        self._store = store
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        if not inspect.iscoroutinefunction(method):
+            return method
+        return lambda *arguments: self._runner.run(method(*arguments))
+
+
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = STORES[request.param](tmp_path)
-    yield made
-    if isinstance(made, SqliteStore):
-        made.close()
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Called]:
+    with asyncio.Runner() as runner:
+        made = STORES[request.param](tmp_path)
+        yield Called(made, runner)
+        if isinstance(made, SqliteStore):
+            made.close()
 
 
 def decision(status: Status | None = None, **parts: Any) -> Decision:
@@ -93,7 +110,7 @@ RESULT = CheckResult(
 )
 
 
-def test_the_first_document_is_generation_1(store: Store) -> None:
+def test_the_first_document_is_generation_1(store: Called) -> None:
     stored = store.put_document(KEY, DOCUMENT)
     assert (stored.key, stored.generation, stored.document) == (KEY, 1, DOCUMENT)
     assert (stored.status, stored.analysis, stored.results, stored.deleting) == (Status(), b"", (), False)
@@ -101,19 +118,19 @@ def test_the_first_document_is_generation_1(store: Store) -> None:
     assert store.keys() == (KEY,)
 
 
-def test_the_same_document_again_changes_nothing(store: Store) -> None:
+def test_the_same_document_again_changes_nothing(store: Called) -> None:
     first = store.put_document(KEY, DOCUMENT)
     assert store.put_document(KEY, dict(reversed(DOCUMENT.items()))) == first
 
 
-def test_another_document_raises_the_generation_and_keeps_the_status(store: Store) -> None:
+def test_another_document_raises_the_generation_and_keeps_the_status(store: Called) -> None:
     store.put_document(KEY, DOCUMENT)
     store.record(KEY, recorded(decision(FULL_STATUS), RESULT))
     changed = store.put_document(KEY, {**DOCUMENT, "spec": {"target": "v9"}})
     assert (changed.generation, changed.status, changed.results) == (2, FULL_STATUS, (RESULT,))
 
 
-def test_a_rollout_that_is_not_there_is_none(store: Store) -> None:
+def test_a_rollout_that_is_not_there_is_none(store: Called) -> None:
     assert store.load(KEY) is None
     assert store.keys() == ()
     assert store.records(KEY, 10) == ()
@@ -122,7 +139,7 @@ def test_a_rollout_that_is_not_there_is_none(store: Store) -> None:
     assert store.members(KEY) == ()
 
 
-def test_what_was_recorded_comes_back_as_it_was(store: Store) -> None:
+def test_what_was_recorded_comes_back_as_it_was(store: Called) -> None:
     store.put_document(KEY, DOCUMENT)
     store.record(KEY, recorded(decision(FULL_STATUS), RESULT))
     stored = store.load(KEY)
@@ -132,7 +149,7 @@ def test_what_was_recorded_comes_back_as_it_was(store: Store) -> None:
     assert stored.analysis == b'{"engine":"\x00\xff"}'
 
 
-def test_records_and_events_come_newest_first_and_no_more_than_asked(store: Store) -> None:
+def test_records_and_events_come_newest_first_and_no_more_than_asked(store: Called) -> None:
     store.put_document(KEY, DOCUMENT)
     for number in range(3):
         pair = (number * 2, number * 2 + 1)
@@ -164,7 +181,7 @@ def test_records_and_events_come_newest_first_and_no_more_than_asked(store: Stor
     assert [event.message for event in store.events(KEY, 100)] == [f"event {at}" for at in (5, 4, 3, 2, 1, 0)]
 
 
-def test_actions_wait_in_order_until_they_are_decided(store: Store) -> None:
+def test_actions_wait_in_order_until_they_are_decided(store: Called) -> None:
     store.put_document(KEY, DOCUMENT)
     store.add_action(KEY, action("b"))
     store.add_action(KEY, action("a", Verb.PAUSE))
@@ -176,7 +193,7 @@ def test_actions_wait_in_order_until_they_are_decided(store: Store) -> None:
     assert store.action_result("nobody") is None
 
 
-def test_the_same_action_twice_is_one_also_after_it_was_decided(store: Store) -> None:
+def test_the_same_action_twice_is_one_also_after_it_was_decided(store: Called) -> None:
     store.put_document(KEY, DOCUMENT)
     store.add_action(KEY, action("a"))
     store.add_action(KEY, action("a", Verb.PROMOTE))
@@ -187,7 +204,7 @@ def test_the_same_action_twice_is_one_also_after_it_was_decided(store: Store) ->
     assert store.action_result("a") == (True, "done")
 
 
-def test_members_count_until_they_are_forgotten(store: Store) -> None:
+def test_members_count_until_they_are_forgotten(store: Called) -> None:
     store.put_document(KEY, DOCUMENT)
     store.add_member(KEY, "router-1")
     store.add_member(KEY, "router-1")
@@ -198,7 +215,7 @@ def test_members_count_until_they_are_forgotten(store: Store) -> None:
     assert store.members(KEY) == ("router-2",)
 
 
-def test_deletion_is_asked_for_and_then_leaves_nothing(store: Store) -> None:
+def test_deletion_is_asked_for_and_then_leaves_nothing(store: Called) -> None:
     assert not store.mark_deleting(KEY)
     store.put_document(KEY, DOCUMENT)
     store.put_document("default/other", DOCUMENT)
@@ -219,7 +236,7 @@ def test_deletion_is_asked_for_and_then_leaves_nothing(store: Store) -> None:
     )
 
 
-def test_a_rollout_created_again_goes_on_with_its_numbers(store: Store) -> None:
+def test_a_rollout_created_again_goes_on_with_its_numbers(store: Called) -> None:
     """Routers that still run its last plan would refuse a lower generation as older."""
     store.put_document(KEY, DOCUMENT)
     store.put_document(KEY, {})
@@ -229,13 +246,13 @@ def test_a_rollout_created_again_goes_on_with_its_numbers(store: Store) -> None:
     assert (created.generation, created.status) == (3, Status(generation=57))
 
 
-def test_a_decision_about_a_rollout_that_is_gone_is_refused(store: Store) -> None:
+def test_a_decision_about_a_rollout_that_is_gone_is_refused(store: Called) -> None:
     with pytest.raises(KeyError):
         store.record(KEY, recorded(decision()))
     assert store.keys() == ()
 
 
-def test_rollouts_do_not_see_each_other(store: Store) -> None:
+def test_rollouts_do_not_see_each_other(store: Called) -> None:
     for key in ("a/x", "b/x"):
         store.put_document(key, DOCUMENT)
     store.record("a/x", recorded(decision(FULL_STATUS, events=(Event(1, Reason.STARTED, "started"),))))
@@ -247,7 +264,7 @@ def test_rollouts_do_not_see_each_other(store: Store) -> None:
     assert (store.events("b/x", 9), store.members("b/x"), store.pending_actions("b/x")) == ((), (), ())
 
 
-def test_each_epoch_is_higher_than_every_one_before_and_than_what_was_seen(store: Store) -> None:
+def test_each_epoch_is_higher_than_every_one_before_and_than_what_was_seen(store: Called) -> None:
     assert store.acquire_epoch(0) == 1
     assert store.acquire_epoch(0) == 2
     assert store.acquire_epoch(41) == 42
@@ -258,7 +275,7 @@ def test_each_epoch_is_higher_than_every_one_before_and_than_what_was_seen(store
     documents=st.lists(st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=9)), max_size=8)
 )
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_generation_counts_exactly_the_changes(store: Store, documents: list[dict[str, Any]]) -> None:
+def test_the_generation_counts_exactly_the_changes(store: Called, documents: list[dict[str, Any]]) -> None:
     store.delete(KEY)
     changes = store.put_document(KEY, {"": "before all"}).generation
     store.delete(KEY)
@@ -269,7 +286,7 @@ def test_the_generation_counts_exactly_the_changes(store: Store, documents: list
         assert store.put_document(KEY, document).generation == changes
 
 
-def test_a_decision_that_changes_the_document_writes_both_or_neither(store: Store) -> None:
+def test_a_decision_that_changes_the_document_writes_both_or_neither(store: Called) -> None:
     store.put_document("default/fraud", {"spec": {"target": "v2"}})
     decision = Decision(status=Status(epoch=3), plan=None, running=frozenset())
     store.record("default/fraud", Recorded(decision, b"", (), {"spec": {"target": "v1"}}))
@@ -281,7 +298,7 @@ def test_a_decision_that_changes_the_document_writes_both_or_neither(store: Stor
     assert store.load("default/none") is None
 
 
-def test_an_action_with_another_rollouts_id_is_refused_and_not_dropped_in_silence(store: Store) -> None:
+def test_an_action_with_another_rollouts_id_is_refused_and_not_dropped_in_silence(store: Called) -> None:
     for key in ("default/fraud", "default/search"):
         store.put_document(key, {"spec": {}})
     store.add_action("default/fraud", Action("a1", Verb.PAUSE, "v2", "ann"))

@@ -19,6 +19,7 @@ from controller.core.status import Decision, Status
 from controller.ports import Recorded, Store
 from controller.telemetry import Metrics
 from headgate.wire.plan import PlanVersion, RoutePlan, SlotRange
+from tests.controller.at_once import at_once
 
 TOKEN = "t0ken-of-this-test"
 DEADLINE_S = 60.0
@@ -54,7 +55,9 @@ class Api:
         """Record this as a reconcile would, and tell those who wait."""
 
         def record() -> None:
-            self.store.record(KEY, Recorded(Decision(status, None, frozenset(), **more), b"", results))
+            at_once(
+                self.store.record(KEY, Recorded(Decision(status, None, frozenset(), **more), b"", results))
+            )
             self.deps.changes.notify(KEY)
 
         self.on_loop(record)

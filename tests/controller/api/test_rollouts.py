@@ -20,6 +20,7 @@ from controller.core.status import (
 )
 from headgate.wire.plan import SlotRange
 from tests.controller.api.served import KEY, Api, plan, rollout, until
+from tests.controller.at_once import at_once
 
 PATH = f"/v1/rollouts/{KEY}"
 
@@ -296,7 +297,7 @@ def test_who_waits_in_vain_is_told_so(api: Api) -> None:
 
 
 def test_a_document_that_this_release_does_not_accept_is_shown_without_its_spec(api: Api) -> None:
-    api.store.put_document(KEY, {"spec": "from another release"})
+    at_once(api.store.put_document(KEY, {"spec": "from another release"}))
     shown = api.client.get(f"{PATH}/status").json()
     assert shown["spec"] is None
     assert shown["status"]["stage"] is None

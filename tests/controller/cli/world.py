@@ -17,6 +17,7 @@ from controller.ports import Recorded
 from headgate.cli import root
 from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan
 from tests.controller.api.served import TOKEN, Api, rollout, served
+from tests.controller.at_once import at_once
 from tests.controller.memory_store import MemoryStore
 
 KEY = "ml/fraud"
@@ -43,7 +44,7 @@ class World:
         if stored is None:
             return
         if stored.deleting:
-            store.delete(key)
+            at_once(store.delete(key))
             registry.drop(key)
             return
         spec = self.api.deps.spec_of(stored)
@@ -56,7 +57,7 @@ class World:
             actions=store.pending_actions(key),
         )
         decision = decide(spec, stored.status, seen, self.results, time.time())
-        store.record(key, Recorded(decision, b"", self.results))
+        at_once(store.record(key, Recorded(decision, b"", self.results)))
         if decision.plan is not None:
             registry.publish(decision.plan)
         self.api.deps.changes.notify(key)

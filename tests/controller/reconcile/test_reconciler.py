@@ -20,6 +20,7 @@ from controller.reconcile.reconciler import Again, Done, Gone, Outcome, Reconcil
 from controller.telemetry import Metrics
 from headgate.log import Log
 from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan
+from tests.controller.at_once import at_once
 from tests.controller.memory_store import MemoryStore
 
 KEY = "default/fraud"
@@ -94,10 +95,10 @@ class FailingStore(MemoryStore):
 
     is_full = False
 
-    def record(self, key: str, recorded: Recorded) -> None:
+    async def record(self, key: str, recorded: Recorded) -> None:
         if self.is_full:
             raise StoreUnavailable("no space left on device")
-        super().record(key, recorded)
+        await super().record(key, recorded)
 
 
 class Scene:
@@ -127,7 +128,7 @@ class Scene:
             gatherer=self.gatherer,
             effects=self.effects,
             compile_document=compile_document,
-            epoch=self.store.acquire_epoch(self.routers.epoch_seen()),
+            epoch=at_once(self.store.acquire_epoch(self.routers.epoch_seen())),
             metrics=self.metrics,
             now=lambda: self.now,
             on_recorded=lambda key, decision: self.told.append(decision),
@@ -135,7 +136,7 @@ class Scene:
         )
 
     def write(self, **document: object) -> None:
-        self.store.put_document(KEY, {"target": "v1", "check": True} | document)
+        at_once(self.store.put_document(KEY, {"target": "v1", "check": True} | document))
 
     async def turn(self, times: int = 1, *, seconds: float = 1.0) -> Outcome:
         """Reconcile, let the router apply what it is offered, and let time pass."""
@@ -254,7 +255,7 @@ def test_a_rollback_is_done_in_one_reconcile_and_needs_no_evidence() -> None:
         await scene.turn(4)
         scene.write(target="v2")
         await scene.turn(4)
-        scene.store.add_action(KEY, Action("a1", Verb.ROLLBACK, "v2", "ann", "no good"))
+        at_once(scene.store.add_action(KEY, Action("a1", Verb.ROLLBACK, "v2", "ann", "no good")))
         await scene.turn()
         return scene
 
@@ -277,7 +278,7 @@ def test_a_decrease_is_in_force_though_its_record_cannot_be_written_and_an_incre
         scene.store.is_full = False
         await scene.turn(3)
         assert scene.weight("v2") == 1000
-        scene.store.add_action(KEY, Action("a1", Verb.ROLLBACK, "v2", "ann", "no good"))
+        at_once(scene.store.add_action(KEY, Action("a1", Verb.ROLLBACK, "v2", "ann", "no good")))
         scene.store.is_full = True
         assert isinstance(await scene.turn(2), Retry)
         assert scene.weight("v2") == 0
@@ -364,7 +365,7 @@ def test_a_deleted_rollout_moves_all_traffic_to_stable_before_anything_stops() -
         await scene.turn(4)
         scene.write(check=False, target="v2")
         await scene.turn(4)
-        scene.store.mark_deleting(KEY)
+        at_once(scene.store.mark_deleting(KEY))
         await scene.turn(1)
         weights = [scene.weight("v2"), len(scene.workloads.running)]
         outcome: Outcome = Again(0.0)
@@ -487,7 +488,7 @@ def test_a_rollout_that_is_gone_has_no_effects_under_way() -> None:
         scene.write(check=False, hook=True, target="v2")
         await scene.turn(3)
         assert scene.effects.running
-        scene.store.mark_deleting(KEY)
+        at_once(scene.store.mark_deleting(KEY))
         await scene.turn(8)
         return scene
 

@@ -11,6 +11,7 @@ from controller.adapters.routers import POLLS_MAX, ROUTERS_MAX, SILENT_S, Router
 from controller.ports import Unwelcome
 from headgate.wire.plan import NOTHING_APPLIED, Applied, PlanVersion, RoutePlan, SlotRange
 from headgate.wire.telemetry import GuardTrip, Outcomes, Telemetry, VersionCounters
+from tests.controller.at_once import at_once
 from tests.controller.memory_store import MemoryStore
 
 KEY = "ml/fraud"
@@ -22,7 +23,7 @@ class World:
 
     def __init__(self) -> None:
         self.store = MemoryStore()
-        self.store.put_document(KEY, {"spec": {}})
+        at_once(self.store.put_document(KEY, {"spec": {}}))
         self.now = 1_000.0
         self.changes: list[str] = []
         self.registry = self.reborn()
@@ -144,7 +145,7 @@ def test_a_waiting_poll_learns_that_its_rollout_was_deleted() -> None:
     async def scenario(world: World) -> None:
         poll = asyncio.create_task(world.poll())
         await until(lambda: "r1" in world.store.members(KEY) and waiting(world) == 1)
-        world.store.delete(KEY)
+        at_once(world.store.delete(KEY))
         world.registry.drop(KEY)
         assert await poll is Unwelcome.UNKNOWN_ROLLOUT
 
@@ -238,10 +239,10 @@ def test_a_forgotten_router_counts_no_more_and_one_that_is_alive_polls_and_count
     async def scenario(world: World) -> None:
         poll = asyncio.create_task(world.poll())
         await until(lambda: "r1" in world.store.members(KEY) and waiting(world) == 1)
-        assert world.registry.forget(KEY, "r1")
+        assert await world.registry.forget(KEY, "r1")
         assert world.registry.observed(KEY) == ()
         assert await poll is None  # ended, so that a living router comes back at once
-        assert not world.registry.forget(KEY, "r1")
+        assert not await world.registry.forget(KEY, "r1")
         await world.poll(wait_s=0)
         assert [seen.id for seen in world.registry.observed(KEY)] == ["r1"]
 
@@ -273,7 +274,7 @@ def test_abandoned_polls_of_one_router_do_not_pile_up() -> None:
 def test_a_report_of_a_router_that_never_polled_or_of_no_rollout_is_not_kept() -> None:
     async def scenario(world: World) -> None:
         assert world.registry.report(report(5.0)) is Unwelcome.UNKNOWN_ROUTER
-        world.store.delete(KEY)
+        at_once(world.store.delete(KEY))
         world.reborn()
         assert world.registry.report(report(5.0)) is Unwelcome.UNKNOWN_ROLLOUT
         assert world.registry.reports(KEY) == ()

@@ -16,6 +16,7 @@ from controller.adapters.sqlite import SqliteStore
 from controller.core.status import Action, ActionResult, Decision, Event, Reason, Status, Verb
 from controller.errors import StoreInUse, StoreUnavailable, StoreUnreadable
 from controller.ports import Recorded
+from tests.controller.at_once import at_once
 
 WRITER = Path(__file__).with_name("writer.py")
 KEY = "default/fraud"
@@ -38,7 +39,7 @@ def a_decision(number: int) -> Recorded:
 
 def record_many(store: SqliteStore, count: int) -> None:
     for number in range(1, count):
-        store.record(KEY, a_decision(number))
+        at_once(store.record(KEY, a_decision(number)))
 
 
 def writer(path: Path, *more: str) -> subprocess.Popen[str]:
@@ -102,7 +103,7 @@ def test_a_full_disk_is_said_and_what_was_safe_stays(tmp_path: Path) -> None:
 
 def test_after_a_full_disk_the_same_store_goes_on(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "state.db")
-    store.put_document(KEY, {"spec": {}})
+    at_once(store.put_document(KEY, {"spec": {}}))
     pages = store._db.execute("PRAGMA page_count").fetchone()[0]
     store._db.execute(f"PRAGMA max_page_count = {pages + 4}")
     with pytest.raises(StoreUnavailable, match=r"full.*nothing was written"):
@@ -111,7 +112,7 @@ def test_after_a_full_disk_the_same_store_goes_on(tmp_path: Path) -> None:
     assert before is not None
     assert len(store.events(KEY, 1000)) == before.status.observed_generation
     store._db.execute("PRAGMA max_page_count = 1073741823")
-    store.record(KEY, a_decision(5000))
+    at_once(store.record(KEY, a_decision(5000)))
     after = store.load(KEY)
     assert after is not None
     assert after.status.observed_generation == 5000
@@ -136,7 +137,7 @@ def test_a_damaged_file_is_named_and_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     store = SqliteStore(path)
     for number in range(40):
-        store.put_document(f"default/r{number}", {"spec": {"filler": "x" * 2000}})
+        at_once(store.put_document(f"default/r{number}", {"spec": {"filler": "x" * 2000}}))
     store.close()
     content = bytearray(path.read_bytes())
     content[4096 * 4 : 4096 * 12] = os.urandom(4096 * 8)
@@ -179,7 +180,7 @@ def test_an_older_releases_file_is_brought_up_to_date(
 ) -> None:
     path = tmp_path / "state.db"
     store = SqliteStore(path)
-    store.put_document(KEY, {"spec": {}})
+    at_once(store.put_document(KEY, {"spec": {}}))
     store.close()
     later = (*sqlite.MIGRATIONS, ("CREATE TABLE extra (name TEXT)",))
     monkeypatch.setattr(sqlite, "MIGRATIONS", later)
@@ -193,7 +194,7 @@ def test_the_files_are_for_their_owner_only(tmp_path: Path) -> None:
     previous = os.umask(0)
     try:
         store = SqliteStore(tmp_path / "state" / "state.db")
-        store.put_document(KEY, {"spec": {}})
+        at_once(store.put_document(KEY, {"spec": {}}))
         files = sorted((tmp_path / "state").iterdir())
         assert [file.name for file in files] == ["state.db", "state.db-shm", "state.db-wal", "state.db.lock"]
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
@@ -205,11 +206,11 @@ def test_the_files_are_for_their_owner_only(tmp_path: Path) -> None:
 
 def test_records_events_and_decided_actions_are_bounded_and_open_actions_are_not_lost(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "state.db", rows_max=10)
-    store.put_document(KEY, {"spec": {}})
-    store.add_action(KEY, Action("open", Verb.PAUSE, "v8", "ada"))
+    at_once(store.put_document(KEY, {"spec": {}}))
+    at_once(store.add_action(KEY, Action("open", Verb.PAUSE, "v8", "ada")))
     for number in range(30):
-        store.add_action(KEY, Action(f"a{number}", Verb.PROMOTE, "v8", "ada"))
-        store.record(KEY, a_decision(number))
+        at_once(store.add_action(KEY, Action(f"a{number}", Verb.PROMOTE, "v8", "ada")))
+        at_once(store.record(KEY, a_decision(number)))
     assert [event.at for event in store.events(KEY, 1000)] == list(range(29, 19, -1))
     assert store.action_result("a19") is None
     assert store.action_result("a20") == (True, "done")
@@ -219,7 +220,7 @@ def test_records_events_and_decided_actions_are_bounded_and_open_actions_are_not
 
 def test_fields_of_a_later_release_are_passed_over_and_missing_ones_have_defaults(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "state.db")
-    store.put_document(KEY, {"spec": {}})
+    at_once(store.put_document(KEY, {"spec": {}}))
     store._db.execute("UPDATE rollouts SET status = ?", (b'{"message":"hello","novelty":{"a":1}}',))
     stored = store.load(KEY)
     assert stored is not None
@@ -229,8 +230,8 @@ def test_fields_of_a_later_release_are_passed_over_and_missing_ones_have_default
 
 def test_a_status_that_cannot_be_read_names_its_rollout_and_spares_the_others(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "state.db")
-    store.put_document(KEY, {"spec": {}})
-    store.put_document("default/other", {"spec": {}})
+    at_once(store.put_document(KEY, {"spec": {}}))
+    at_once(store.put_document("default/other", {"spec": {}}))
     store._db.execute("UPDATE rollouts SET status = ? WHERE key = ?", (b'{"phase":"Dancing"}', KEY))
     with pytest.raises(StoreUnreadable, match=r"the status of rollout default/fraud"):
         store.load(KEY)
@@ -253,12 +254,12 @@ def test_a_closed_store_says_so_instead_of_pretending(tmp_path: Path) -> None:
 
 def test_threads_take_their_turn(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "state.db")
-    store.put_document(KEY, {"spec": {}})
+    at_once(store.put_document(KEY, {"spec": {}}))
 
     def ask(number: int) -> int:
-        store.add_action(KEY, Action(f"a{number}", Verb.PROMOTE, "v8", "ada"))
-        store.record(KEY, a_decision(number))
-        return store.acquire_epoch(0)
+        at_once(store.add_action(KEY, Action(f"a{number}", Verb.PROMOTE, "v8", "ada")))
+        at_once(store.record(KEY, a_decision(number)))
+        return at_once(store.acquire_epoch(0))
 
     with ThreadPoolExecutor(8) as pool:
         epochs = list(pool.map(ask, range(100)))

@@ -5,6 +5,7 @@
 Prints one number a line, after the write of that number returned. With BYTES_MAX no file may grow beyond it.
 """
 
+import asyncio
 import itertools
 import resource
 import sys
@@ -35,12 +36,12 @@ def recorded(number: int) -> Recorded:
     )
 
 
-def main(path: Path) -> None:
+async def main(path: Path) -> None:
     store = SqliteStore(path, rows_max=50)
-    stored = store.put_document(KEY, {"spec": {}})
+    stored = await store.put_document(KEY, {"spec": {}})
     for number in itertools.count(stored.status.observed_generation + 1):
-        store.add_action(KEY, Action(f"a{number}", Verb.PROMOTE, "v8", "ada"))
-        store.record(KEY, recorded(number))
+        await store.add_action(KEY, Action(f"a{number}", Verb.PROMOTE, "v8", "ada"))
+        await store.record(KEY, recorded(number))
         print(number, flush=True)
 
 
@@ -49,7 +50,7 @@ if __name__ == "__main__":
         limit = int(sys.argv[2])
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
-        main(Path(sys.argv[1]))
+        asyncio.run(main(Path(sys.argv[1])))
     except StoreUnavailable as error:
         print(error, flush=True)
         sys.exit(3)
