@@ -7,7 +7,7 @@ CODE := headgate controller router examples tests bench scripts
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test properties planted bench-core check format lock audit clean
+.PHONY: help run test properties planted bench-core cluster cluster-up check format lock audit clean
 
 help: ## this list
 	@echo 'Headgate: takes a new version of an ML model into production without hurting anyone.'
@@ -27,6 +27,12 @@ properties: $(READY) ## the core in a made-up world, 200,000 steps, its invarian
 
 planted: $(READY) ## one wrong line at a time in the core: the tests must notice every one
 	@$(PY) -m tests.planted
+
+cluster: $(READY) ## find or build a real Kubernetes API for the tests (five to ten minutes once; needs Go >= 1.26)
+	@$(PY) -m tests.cluster.testbed.binaries
+
+cluster-up: $(READY) ## start one to try things on; prints its kubeconfig; Ctrl-C ends it
+	@$(PY) -m tests.cluster.testbed
 
 bench-core: $(READY) ## what a decision costs; table here, figures in bench/out/core.json (QUICK=1 for a short run)
 	@$(PY) -m bench.core

@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["tests.cluster.fixtures"]
+
+MAKE_CLUSTER = "`make cluster` builds it, in five to ten minutes, with Go 1.26 or newer"
 HOW_TO_GET = {
     "prometheus": "apt-get install prometheus (Debian, Ubuntu), or the binary of a release from prometheus.io on PATH",
     "nginx": "apt-get install nginx (Debian, Ubuntu); it is in /usr/sbin",
     "haproxy": "apt-get install haproxy (Debian, Ubuntu); it is in /usr/sbin",
+    **dict.fromkeys(("etcd", "kube-apiserver", "kube-controller-manager", "kubectl"), MAKE_CLUSTER),
 }
 UNKNOWN_PROGRAM = "install it so that it is on PATH"
 

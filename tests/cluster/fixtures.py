@@ -1,0 +1,55 @@
+"""Fixtures for tests on a real Kubernetes API; tests/conftest.py loads them, so every test may ask for them.
+
+One API server serves the whole run: keep to your own `namespace`, and where an object has none (a CRD, a
+ClusterRole), give it a name that no other test uses or leave it as you found it.
+
+Nothing is built here. Where a program is missing, the tests that need it are skipped as for any other missing
+program (tests/conftest.py), and told that `make cluster` builds it.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.testbed import binaries
+from tests.cluster.testbed.cluster import Testbed, wait_for
+
+ALSO_NEEDED = ("openssl", "setpriv")
+
+
+def pytest_configure() -> None:
+    """What `make cluster` built is on the PATH of the tests."""
+    found = {str(path.parent): None for program in binaries.PACKAGES if (path := binaries.find(program))}
+    os.environ["PATH"] = os.pathsep.join([*found, os.environ.get("PATH", "")])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that uses `cluster`, itself or through another fixture, needs the programs it is made of."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.needs(*binaries.PACKAGES, *ALSO_NEEDED))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Testbed]:
+    """The run's Kubernetes API: etcd, kube-apiserver, kube-controller-manager; no node."""
+    with Testbed() as running:
+        yield running
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def namespace(cluster: Testbed) -> Iterator[str]:
+    """A namespace of the test's own, ready for pods; its deletion is asked for and not waited for."""
+    name = f"test-{next(_numbers)}"
+    client = cluster.client()
+    client.post("/api/v1/namespaces", json={"metadata": {"name": name}}).raise_for_status()
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    wait_for(lambda: client.get(account).is_success, f"{account}, without which pods are refused")
+    yield name
+    client.delete(f"/api/v1/namespaces/{name}")
+    client.close()
