@@ -7,14 +7,27 @@ of the design that this version does not have yet, so that the refusal can say s
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from controller.core.hooks import NEWS, kebab
+from controller.crd.cel import shape
 from controller.crd.quantities import BasisPoints, Duration, Milliseconds, Percent, PerMillion, Points, Size
 from controller.crd.times import Cron, Minutes, Moment, Zone
 
@@ -23,6 +36,10 @@ KIND: Final = "ModelRollout"
 BASE_DIR: Final = "headgate.dev/base-dir"
 """Annotation: the absolute folder that the relative paths of `process:` versions start from; local mode sets it to
 the spec file's own folder."""
+
+
+ANY: Final[dict[str, Any]] = {"x-kubernetes-preserve-unknown-fields": True}
+"""In the schema: not of one type only, so that the API server checks the fields it knows and keeps the rest."""
 
 
 class Model(BaseModel):
@@ -41,18 +58,34 @@ class Model(BaseModel):
         return data
 
 
-def _matches(pattern: str, sentence: str) -> AfterValidator:
-    """A string of this pattern, or a refusal that says in words what would be right."""
-    compiled = re.compile(pattern)
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A text of this pattern, or a refusal that says in words what would be right; `characters_max` 0: bounded elsewhere."""
 
-    def check(text: str) -> str:
-        if compiled.fullmatch(text) is None:
+    pattern: str
+    sentence: str
+    characters_max: int = 0
+
+    def read(self, text: str) -> str:
+        """The text itself; PydanticCustomError when it has another form."""
+        if re.fullmatch(self.pattern, text) is None:
             raise PydanticCustomError(
-                "pattern", "{shown} {sentence}", {"shown": repr(text)[:80], "sentence": sentence}
+                "pattern", "{shown} {sentence}", {"shown": repr(text)[:80], "sentence": self.sentence}
             )
         return text
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        bound = {"maxLength": self.characters_max} if self.characters_max else {}
+        return handler(schema) | bound | shape(self.pattern, self.sentence)
+
+
+def _matches(pattern: str, sentence: str, at_most: int = 0) -> Shaped:
+    return Shaped(pattern, sentence, at_most)
 
 
 def _url(text: str) -> str:
@@ -91,7 +124,7 @@ def _happening(text: str) -> str:
 
 _LABEL: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 Name = Annotated[
-    str, _matches(_LABEL, "is not a name: lower-case letters, digits and -, at most 63, such as v8")
+    str, _matches(_LABEL, "is not a name: lower-case letters, digits and -, at most 63, such as v8", 63)
 ]
 Path = Annotated[
     str, Field(max_length=1024), _matches(r"/[!-~]*", "is not a path: start it with /, without spaces")
@@ -109,7 +142,9 @@ Pointer = Annotated[
 HeaderName = Annotated[
     str,
     _matches(
-        r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", "is not the name of an HTTP header, such as x-headgate-version"
+        r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}",
+        "is not the name of an HTTP header, such as x-headgate-version",
+        64,
     ),
 ]
 KeySource = Annotated[
@@ -117,7 +152,23 @@ KeySource = Annotated[
     _matches(
         r"(header|cookie|query):[A-Za-z0-9._-]{1,64}",
         "is not a place for a key: write header:NAME, cookie:NAME or query:NAME",
+        71,
     ),
+]
+_PORT: Final = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+Url = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        json_schema_extra=shape(
+            rf"https?://([^/?#@:\s\[\]]+|\[[0-9A-Fa-f:.]+\])(:({_PORT}))?(/[^?#\s]*)?",
+            "it is not a model's address: write http:// or https://, host, port and path, without user, query or "
+            "fragment",
+            rule="url",
+            is_secret=True,
+        ),
+    ),
+    AfterValidator(_url),
 ]
 CheckName = Name
 CheckNames = Annotated[list[CheckName], Field(max_length=32)]
@@ -131,39 +182,53 @@ class HttpGet(Model):
     """A request that a ready model server answers with 2xx or 3xx."""
 
     path: Path
+    """Where the server says whether it is ready, such as /v2/health/ready."""
     host: (
-        Annotated[str, _matches(r"[A-Za-z0-9.:\[\]_-]{1,253}", "is not a value of the Host header")] | None
+        Annotated[str, _matches(r"[A-Za-z0-9.:\[\]_-]{1,253}", "is not a value of the Host header", 253)]
+        | None
     ) = None
+    """The Host header of the request, where the server asks for a certain one."""
 
 
 class Readiness(Model):
     """When a version may get traffic: `httpGet` every `period`; after `failures` in a row it is unready again."""
 
     http_get: HttpGet
+    """The request that is made; 2xx and 3xx mean ready."""
     period: Annotated[float, Duration("100ms", "5m")] = 1.0
+    """Time from one request to the next."""
     timeout: Annotated[float, Duration("50ms", "1m")] = 1.0
+    """An answer later than this counts as a failure."""
     failures: Annotated[int, Field(ge=1, le=100)] = 3
+    """So many failures in a row make a ready version unready."""
 
 
 class Process(Model):
     """A model server that local mode starts; `{port}` and `{python}` in `command` and `env` are filled in."""
 
     command: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(min_length=1, max_length=128)]
+    """Program and arguments; {port} is the port to listen on, {python} the interpreter that runs Headgate."""
     env: Annotated[
         dict[
-            Annotated[str, _matches(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "is not the name of a variable")], Text
+            Annotated[str, _matches(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "is not the name of a variable", 128)],
+            Text,
         ],
         Field(max_length=64),
     ] = {}
+    """Environment variables of the process; {port} and {python} are filled in here, too."""
     readiness: Readiness
+    """How to tell that the process can answer."""
     stop_grace: Annotated[float, Duration("0s", "10m")] = 10.0
+    """Time between the request to stop (SIGTERM) and the end (SIGKILL)."""
 
 
 class Rewrite(Model):
     """How a request changes on its way to this version: another path, and (copies only) other body fields."""
 
     path: Path | None = None
+    """The path to ask this version at, instead of the one the client asked for."""
     body: Annotated[dict[Pointer, JsonValue], Field(max_length=32)] = {}
+    """Fields of a copied JSON body to replace, by JSON pointer: {/model: fraud-8}. Copies (shadows) only."""
 
 
 class Version(Model):
@@ -175,14 +240,22 @@ class Version(Model):
         "auth": "credentials for a version come with TLS to upstreams",
     }
     name: Name
-    url: Annotated[str, Field(max_length=1024), AfterValidator(_url)] | None = None
+    """What people call it, such as v8. Part of no identity: what serves is."""
+    url: Url | None = None
+    """A model server that is there already, such as http://fraud-v8.models.svc:8080."""
     process: Process | None = None
+    """A model server that local mode starts on this machine. Not for clusters."""
     readiness: Readiness | None = None
+    """How to tell that the server behind url can answer; without it, that a connection can be made."""
     digest: (
-        Annotated[str, _matches(r"sha256:[0-9a-f]{64}", "is not a digest: write sha256: and 64 hex digits")]
+        Annotated[
+            str, _matches(r"sha256:[0-9a-f]{64}", "is not a digest: write sha256: and 64 hex digits", 71)
+        ]
         | None
     ) = None
+    """Digest of the model itself (sha256:…), so that another model at the same place is another version."""
     rewrite: Rewrite | None = None
+    """Another path or model name than the client's, for this version only."""
 
 
 # Stages: how traffic moves
@@ -203,18 +276,26 @@ class Shadow(Model):
         "source": "shadowing a person is not there yet",
     }
     sample: Sample = 1_000_000
+    """Which share of the live requests is copied to the candidate."""
     duration: StageTime = 0.0
+    """The stage lasts at least this long."""
     min_pairs: Annotated[int, Field(ge=0, le=100_000_000)] = 0
+    """The stage lasts until so many pairs of answers were compared."""
     checks: CheckNames | None = None
+    """Names of the checks that must conclude here; left out, all that can."""
     advance: AdvanceName = "onPass"
+    """onPass: every required check must pass. unlessFail: it is enough that none fails."""
     max_stay: MaxStay | None = None
+    """After this long in the stage without a conclusion, decision.onInconclusive is done."""
 
 
 class Step(Model):
     """One weight of a canary, with its own time."""
 
     weight: Weight
+    """Share of the live traffic that the candidate gets in this step."""
     every: Annotated[float, Duration("0s", "30d")] = 60.0
+    """Time at this weight, counted from when every router runs it."""
 
 
 class Canary(Model):
@@ -224,52 +305,74 @@ class Canary(Model):
     """
 
     weights: Annotated[list[Weight], Field(min_length=1, max_length=64)] | None = None
+    """Rising shares of the live traffic, such as [1%, 5%, 25%]; 100% follows by itself as the stage full."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=64)] | None = None
+    """The same where each weight has a time of its own: [{weight: 1%, every: 10m}, {weight: 25%, every: 1h}]."""
     every: Annotated[float, Duration("0s", "30d")] | None = None
+    """Time at each of weights, counted from when every router runs it; 60s if left out."""
     checks: CheckNames | None = None
+    """Names of the checks that watch this stage; left out, all that can conclude here."""
     advance: AdvanceName | None = None
+    """unlessFail (default): a step ends with its time if nothing fails. onPass: each step needs every check to pass."""
     max_stay: MaxStay | None = None
+    """After this long in the stage without a conclusion, decision.onInconclusive is done."""
     ramp: Literal["auto"] | None = None
+    """auto: raise the weight as fast as the evidence allows; needs riskBudget."""
     risk_budget: Annotated[float, Percent("0.0001%", "10%")] | None = None
+    """What a step of the automatic ramp may cost at worst, as a share of all requests, such as 0.1%."""
 
 
 class Approval(Model):
     """`quorum` different people must approve, each with one of `roles` if any are named; robots cannot."""
 
     roles: Annotated[list[Name], Field(min_length=1, max_length=16)] | None = None
+    """Only people with one of these roles may approve; left out, whoever may use the verb approve."""
     quorum: Annotated[int, Field(ge=1, le=16)] = 1
+    """So many different people must approve."""
     expires: Annotated[float, Duration("1s", "90d")] | None = None
+    """How long to wait for them."""
     on_expire: Literal["abort", "hold"] | None = None
+    """What happens when the time is over: abort (roll back) or hold. Needs expires."""
 
 
 class PauseStage(Model):
     """Wait for `duration`, or for a person."""
 
     duration: Annotated[float, Duration("0s", "90d")] | None = None
+    """How long to wait; left out, until a person resumes."""
 
 
 class Gate(Model):
     """The checks on one side of a flip."""
 
     checks: CheckNames | None = None
+    """Names of the checks that run here; left out, all that can conclude here."""
 
 
 class Flip(Model):
     """Blue-green: one write moves everything, after `before` and watched by `after`."""
 
     preview: Sample = 0
+    """Which share of the live requests is copied to the candidate before the flip, so that checks can compare."""
     before: Gate = Gate()
+    """Checks that must pass before all traffic moves."""
     bake: StageTime = 0.0
+    """How long the flip is watched before the candidate becomes stable."""
     after: Gate = Gate()
+    """Checks that can flip back."""
     max_stay: MaxStay | None = None
+    """After this long in the stage without a conclusion, decision.onInconclusive is done."""
 
 
 class Full(Model):
     """All traffic, watched for `bake`; then the candidate is the new stable."""
 
     bake: StageTime = 0.0
+    """How long 100 % is watched before the candidate becomes stable."""
     checks: CheckNames | None = None
+    """Names of the checks that run here; left out, all that can conclude without stable's traffic."""
     max_stay: MaxStay | None = None
+    """After this long in the stage without a conclusion, decision.onInconclusive is done."""
 
 
 class Stage(Model):
@@ -281,11 +384,17 @@ class Stage(Model):
         "partial": "partial automation is not there yet",
     }
     shadow: Shadow | None = None
+    """Users see stable only; the candidate answers copies, and what both said is compared."""
     canary: Canary | None = None
+    """The candidate gets rising shares of the live traffic."""
     approval: Approval | None = None
+    """People must approve; robots cannot."""
     pause: PauseStage | None = None
+    """Wait, for a time or for a person."""
     flip: Flip | None = None
+    """Blue-green: one write moves all traffic, checked before and after."""
     full: Full | None = None
+    """All traffic on the candidate, watched; then it is the new stable."""
 
     @model_validator(mode="before")
     @classmethod
@@ -299,9 +408,13 @@ class Strategy(Model):
     """Exactly one of three short forms, or the stages they stand for."""
 
     canary: Canary | None = None
+    """Rising shares of the live traffic, then all of it: {weights: [1%, 5%, 25%], every: 60s}."""
     blue_green: Flip | None = None
+    """All traffic in one write, checked before and after: {preview: 10%, bake: 10m}."""
     shadow: Shadow | None = None
+    """Copies only; a person then promotes: {sample: 100%, minPairs: 1000}."""
     stages: Annotated[list[Stage], Field(min_length=1, max_length=32)] | None = None
+    """The general form: stages one after another, of which the short forms are abbreviations."""
 
 
 # What a request is, and how answers are compared
@@ -311,30 +424,40 @@ class Identity(Model):
     """Where the key that makes a user sticky is found."""
 
     key: KeySource
+    """Where a request says who asks: header:NAME, cookie:NAME or query:NAME. The same user stays on the same version."""
     fallback: Annotated[list[KeySource], Field(max_length=7)] = []
+    """Where to look next when key is absent, in order; without any key a request is placed at random."""
 
 
 class Overrides(Model):
     """A header by which testers reach a version directly; `allow` defaults to every version."""
 
     header: HeaderName
+    """A request with this header, whose value is a version's name, goes to that version."""
     allow: Annotated[list[Name], Field(max_length=16)] | None = None
+    """Versions that can be reached so; left out, every one."""
 
 
 class Task(Model):
     """What the model answers, so that answers can be compared."""
 
     type: Literal["classification", "regression", "json"] = "json"
+    """What the answers are: a class with scores, a number, or any JSON."""
     label: Annotated[str, Field(max_length=256)] = ""
+    """JSON pointer to the class (or the number) in an answer, where the protocol does not say it."""
     scores: Annotated[str, Field(max_length=256)] = ""
+    """JSON pointer to the scores in an answer, where the protocol does not say it."""
 
 
 class Tolerance(Model):
     """Numbers closer than this are equal; `fields` names paths that differ by design."""
 
     rel: Annotated[float, Field(ge=0, le=1e6)] = 1e-5
+    """Numbers that differ by less than this fraction of the larger are equal."""
     abs: Annotated[float, Field(ge=0, le=1e12)] = 1e-8
+    """Numbers that differ by less than this are equal."""
     fields: Annotated[dict[Pointer, Literal["ignore"]], Field(max_length=64)] = {}
+    """JSON pointers of fields that differ by design, such as {/timestamp: ignore}."""
 
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
@@ -344,6 +467,7 @@ class Bands(Model):
     """The confidences between which a changed label is a soft disagreement."""
 
     boundary: Annotated[list[Confidence], Field(min_length=2, max_length=2)] = [0.51, 0.71]
+    """[low, high]: a label that changed while the confidence was between them is a soft disagreement."""
 
 
 class Compare(Model):
@@ -354,22 +478,29 @@ class Compare(Model):
         "costly": "costly directions are not there yet",
     }
     tolerance: Tolerance = Tolerance()
+    """When two numbers count as equal."""
     bands: Bands = Bands()
+    """When a changed label is only a soft disagreement."""
     max_relative_delta: Annotated[float, Percent("0%", "100000%")] = 0.05
+    """Regression: predictions that differ by more than this disagree."""
 
 
 class Keep(Model):
     """Which share of the pairs is kept as records."""
 
     disagreements: Sample = 1_000_000
+    """Share of the pairs that disagree to keep."""
     agreements: Sample = 10_000
+    """Share of the pairs that agree to keep."""
 
 
 class Redaction(Model):
     """What happens to one field before anything is stored."""
 
     path: Pointer
+    """JSON pointer to the field, in requests and in answers; * stands for any one name or index."""
     how: Literal["drop", "hash", "mask", "bucket"]
+    """drop: leave it out. hash: a keyed hash. mask: its form only. bucket: a number's order of magnitude."""
 
 
 class Capture(Model):
@@ -379,10 +510,15 @@ class Capture(Model):
         "retention": "records are bounded by maxRecordsBytes, not yet by age"
     }
     store: Literal["none", "redacted", "full"] = "none"
+    """none: figures only. redacted: bodies without what redact names. full: bodies as they were."""
     keep: Keep = Keep()
+    """Which share of the pairs is kept."""
     redact: Annotated[list[Redaction], Field(max_length=64)] = []
+    """Fields to hide before anything is written; with store: redacted and none named, every value is masked."""
     max_body_bytes: Annotated[int, Size("0", "64Mi")] = 8 * 2**20
+    """Bodies larger than this are not compared."""
     max_records_bytes: Annotated[int, Size("64Ki", "1Ti")] = 256 * 2**20
+    """Space that the records may take; the oldest go first."""
 
 
 # Evidence
@@ -393,8 +529,11 @@ class Prometheus(Model):
 
     planned: ClassVar[Mapping[str, str]] = {"value": "gauges are not there yet; write events and total"}
     provider: Name
+    """Name of a Prometheus that the administrator configured."""
     events: Annotated[str, Field(min_length=1, max_length=4096)]
+    """PromQL of a counter of what is bad, with {{version}} where the version's name goes."""
     total: Annotated[str, Field(min_length=1, max_length=4096)]
+    """PromQL of a counter of all that could have been bad, with {{version}} where the version's name goes."""
 
 
 class NoWorseThan(Model):
@@ -402,8 +541,11 @@ class NoWorseThan(Model):
 
     planned: ClassVar[Mapping[str, str]] = {"minus": "measures where more is better are not there yet"}
     ratio: Annotated[float, Field(ge=1, le=1000)] | None = None
+    """The candidate's share may be so many times stable's."""
     plus: Annotated[float, Points("0pp", "100pp")] | None = None
+    """And so many percentage points more, such as 0.02pp."""
     slower: Annotated[float, Percent("0.1%", "10000%")] | None = None
+    """The candidate's quantile may be so much slower than stable's, such as 10%."""
 
 
 class Check(Model):
@@ -420,29 +562,47 @@ class Check(Model):
         "watch": "write required: false for a check that only watches",
     }
     name: CheckName
+    """What stages call it by."""
     metric: Literal["requests.errors", "requests.latency", "shadow.disagreement"] | None = None
+    """What the routers themselves measure: errors, latency, or how often the answers disagree."""
     prometheus: Prometheus | None = None
+    """Two counters of a Prometheus, instead of metric."""
     no_worse_than: NoWorseThan | None = None
+    """The limit, against stable."""
     max: Annotated[float, Percent("0.0001%", "100%")] | None = None
+    """The limit, for the candidate alone, such as 1%."""
     quantile: (
-        Annotated[str, _matches(r"p[0-9]{1,2}(\.[0-9]{1,3})?", "is not a quantile: write p50, p99 or p99.9")]
+        Annotated[
+            str, _matches(r"p[0-9]{1,2}(\.[0-9]{1,3})?", "is not a quantile: write p50, p99 or p99.9", 8)
+        ]
         | None
     ) = None
+    """Which latency is compared: p50 to p99.9; p99 if left out."""
     min_requests: Annotated[int, Field(ge=1, le=100_000_000)] = 50
+    """With fewer than this in a step there is no verdict."""
     weight: Annotated[float, Field(ge=0.001, le=1000)] = 1.0
+    """Share of the error budget decision.alpha that this check gets, relative to the others."""
     required: bool = True
+    """false: it is shown and recorded, and decides nothing by passing."""
     dry_run: bool = False
+    """true: it never fails a rollout; its verdict is shown as what would have been."""
     per_slice: bool = False
+    """Count disagreements for each slice, too."""
 
 
 class Guard(Model):
     """When a router takes the candidate's share away by itself."""
 
     errors: Annotated[float, Percent("0.1%", "99%")] = 0.2
+    """It trips when the candidate's share of errors is above this,"""
     times: Annotated[float, Field(ge=1, le=1000)] = 10.0
+    """and so many times stable's share,"""
     at_least: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    """with at least so many errors in the window."""
     window: Annotated[int, Milliseconds("1s", "10m")] = 10_000
+    """The time over which is counted."""
     alone_errors: Annotated[float, Percent("0.1%", "99%")] = 0.5
+    """The share that trips where stable has no traffic to compare with."""
 
 
 def _guard(value: Any) -> Any:
@@ -454,12 +614,19 @@ class Decision(Model):
     """Permissions the user writes down. `guard: off` leaves the routers without one."""
 
     alpha: Annotated[float, Percent("0.0001%", "20%")] = 0.01
+    """How often, at most, a version that is fine may be rolled back by chance."""
     on_inconclusive: Literal["hold", "rollback", "promote"] = "hold"
+    """What is done when nothing is proven by the end of maxStay or maxDuration."""
     on_no_data: Literal["hold", "rollback"] = "hold"
+    """What is done when a required check has had no data for noDataTimeout."""
     no_data_timeout: Annotated[float, Duration("1s", "30d")] = 3600.0
+    """How long a required check may be without data before onNoData is done."""
     max_duration: Annotated[float, Duration("1s", "90d")] = 86_400.0
+    """How long a rollout may take; then onInconclusive is done."""
     world_drift: Literal["pause", "hold"] = "pause"
-    guard: Annotated[Guard | None, BeforeValidator(_guard)] = Guard()
+    """What is done when stable got worse as well, so that the candidate is not to blame."""
+    guard: Annotated[Guard | None, BeforeValidator(_guard), Field(json_schema_extra=ANY)] = Guard()
+    """When a router takes the candidate off the traffic by itself, within a second. off: never."""
 
 
 class Capacity(Model):
@@ -471,22 +638,34 @@ class Capacity(Model):
         "minReplicas": "replicas need the Kubernetes controller",
     }
     drain: Annotated[float, Duration("0s", "1d")] = 60.0
+    """How long requests under way may finish on a version whose traffic was taken away."""
     keep_stable_warm: Annotated[float, Duration("0s", "30d")] = 86_400.0
+    """How long the version that was stable before is kept running, so that going back is one flip."""
     progress_deadline: Annotated[float, Duration("1s", "1d")] = 600.0
+    """A version that is not ready after this long has failed."""
 
 
 class Limits(Model):
     """Deadlines and bounds of the live path."""
 
     header_timeout: Annotated[int, Milliseconds("1ms", "1h")] = 10_000
+    """Time for a client to send the head of its request."""
     connect_timeout: Annotated[int, Milliseconds("1ms", "1h")] = 1_000
+    """Time to connect to a model server."""
     first_byte_timeout: Annotated[int, Milliseconds("1ms", "1d")] = 30_000
+    """Time from the request to the first byte of the answer."""
     body_idle_timeout: Annotated[int, Milliseconds("1ms", "1d")] = 30_000
+    """Longest silence inside a body."""
     request_timeout: Annotated[int, Milliseconds("1ms", "1d")] = 60_000
+    """Time for a request and its answer altogether."""
     client_idle_timeout: Annotated[int, Milliseconds("1ms", "1d")] = 75_000
+    """How long an idle connection of a client is kept."""
     drain: Annotated[int, Milliseconds("1ms", "1d")] = 30_000
+    """How long a stopping router lets requests finish."""
     max_header_bytes: Annotated[int, Size("1Ki", "1Mi")] = 65_536
+    """Largest head of a request."""
     max_connections_per_endpoint: Annotated[int, Field(ge=1, le=65_536)] = 512
+    """Connections that one router opens to one endpoint at most."""
 
 
 # The object
@@ -496,41 +675,57 @@ class RollbackWindow(Model):
     """Going back to one of the last `versions` that were stable, `within` this time, skips every stage."""
 
     versions: Annotated[int, Field(ge=0, le=8)] = 3
+    """So many of the versions that were stable before can be gone back to without stages."""
     within: Annotated[float, Duration("0s", "90d")] = 604_800.0
+    """For so long after each ceased to be stable."""
 
 
 class Window(Model):
     """When the robot may raise shares and promote: from each time that `cron` names in `tz`, `for` that long."""
 
     cron: Cron
+    """When it opens: minute, hour, day of month, month, day of week, such as 0 9 * * MON-THU."""
     for_: Annotated[float, Minutes("1m", "31d"), Field(alias="for")]
+    """How long it stays open, in whole minutes."""
     tz: Zone = "UTC"
+    """Time zone that cron is meant in, such as Europe/Berlin."""
 
 
 class Freeze(Model):
     """When it may not, whatever the windows say: `from` one moment `until` another, or `cron` and `for`."""
 
     from_: Annotated[Moment | None, Field(alias="from")] = None
+    """First moment, such as 2026-12-24T18:00 (in tz) or 2026-12-24T18:00+01:00."""
     until: Moment | None = None
+    """First moment after it."""
     cron: Cron | None = None
+    """When a freeze that comes again begins, such as 0 16 * * FRI."""
     for_: Annotated[Annotated[float, Minutes("1m", "31d")] | None, Field(alias="for")] = None
+    """How long a freeze that comes again lasts, in whole minutes."""
     tz: Zone = "UTC"
+    """Time zone that cron, and moments without an offset, are meant in."""
     reason: Annotated[str, Field(max_length=256)] = ""
+    """Why, in words; shown while it holds."""
 
 
 class Schedule(Model):
     """When the robot may go forward, and what a new target does to a trial under way. A person may always."""
 
     windows: Annotated[list[Window], Field(max_length=16)] = []
+    """When the robot may go forward; none: at any time."""
     freeze: Annotated[list[Freeze], Field(max_length=64)] = []
+    """When it may not, whatever windows say."""
     supersede: Literal["replace", "finish", "queue"] = "replace"
+    """A new target during a trial: replace it at once, finish it first, or queue behind it and its successors."""
 
 
 class WarmRequest(Model):
     """A POST of `body` (JSON) to `path`, as a client would send it to the router."""
 
     path: Path
+    """Where it is sent."""
     body: JsonValue
+    """What is sent, as JSON."""
     headers: Annotated[
         dict[
             HeaderName,
@@ -542,6 +737,7 @@ class WarmRequest(Model):
         ],
         Field(max_length=16),
     ] = {}
+    """Headers of the request, beyond those that every request has."""
 
 
 class WarmRequests(Model):
@@ -551,25 +747,35 @@ class WarmRequests(Model):
         "configMap": "requests from a ConfigMap need the Kubernetes controller; write from: inline"
     }
     from_: Annotated[Literal["inline", "recorded"], Field(alias="from")]
+    """inline: those written here. recorded: bodies of the newest kept pairs (see capture)."""
     inline: Annotated[list[WarmRequest], Field(min_length=1, max_length=64)] | None = None
+    """The requests, sent in turn."""
     path: Path | None = None
+    """Where recorded bodies are sent."""
     count: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """So many requests are sent at least."""
     concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    """So many at a time."""
 
 
 class WarmUntil(Model):
     """When a version is warm: for `stableFor` its p95 was at most `p95`; without that, did not change."""
 
     p95: Annotated[float, Duration("1ms", "1m")] | None = None
+    """The 95th percentile of the latency must be at most this."""
     stable_for: Annotated[float, Duration("1s", "1h")] = 30.0
+    """For so long."""
 
 
 class Warmup(Model):
     """A new version gets traffic, copies included, once it was measured warm, or `maxWait` is over."""
 
     requests: WarmRequests
+    """What is sent to the new version before anybody meets it."""
     until: WarmUntil = WarmUntil()
+    """When it is warm."""
     max_wait: Annotated[float, Duration("1s", "1d")] = 1200.0
+    """After this long it gets traffic anyway, and the status says that it was not warm."""
 
 
 HookUrl = Annotated[
@@ -587,6 +793,7 @@ class Hook(Model):
 
     planned: ClassVar[Mapping[str, str]] = {"job": "jobs need the Kubernetes controller; write url"}
     name: Name
+    """What the status and the events call it."""
     at: Literal[
         "before-start",
         "before-traffic",
@@ -595,20 +802,31 @@ class Hook(Model):
         "after-promotion",
         "after-rollback",
     ]
+    """When it is called."""
     url: HookUrl
+    """Where the POST goes."""
     timeout: Annotated[float, Duration("100ms", "5m")] = 10.0
+    """An answer later than this is a failure."""
     retries: Annotated[int, Field(ge=0, le=20)] = 3
+    """So many further tries."""
     on_fail: Literal["hold", "rollback"] | None = None
+    """What a no before something does: hold (default) or rollback. Only for before-…."""
 
 
-Happening = Annotated[str, AfterValidator(_happening)]
+Happening = Annotated[
+    str,
+    AfterValidator(_happening),
+    WithJsonSchema({"type": "string", "enum": [kebab(reason) for reason in NEWS]}),
+]
 
 
 class Notification(Model):
     """Tell the administrator's sink `to` of what is in `on`."""
 
     on: Annotated[list[Happening], Field(min_length=1, max_length=32)]
+    """What is told, such as paused, rolled-back, promoted."""
     to: Name
+    """Name of a sink that the administrator configured."""
 
 
 class RolloutSpec(Model):
@@ -625,26 +843,47 @@ class RolloutSpec(Model):
         "match": "A/B by request is not there yet",
     }
     target: Name
+    """The version that shall end up serving everything; changing it starts a rollout."""
     versions: Annotated[list[Version], Field(min_length=1, max_length=16)]
+    """The versions there are, by name. Keep the stable one in until another is promoted."""
     strategy: Strategy
+    """How traffic moves to a new target: one of canary, blueGreen, shadow, or stages."""
     initial_stable: Name | None = None
+    """The version that serves now, proven; needed when the first apply names several."""
     identity: Identity | None = None
+    """What makes a user sticky; without it every request is placed at random."""
     overrides: Overrides | None = None
+    """How testers reach a version directly."""
     protocol: Literal["auto", "v2", "v1", "json"] = "auto"
+    """What the requests speak: Open Inference Protocol v2, TensorFlow Serving's v1, plain json; auto finds out."""
     inference_paths: Annotated[list[PathGlob], Field(max_length=32)] | None = None
+    """Paths that count as inference, * for any one segment; left out, those of the protocol."""
     task: Task = Task()
+    """What the model answers, so that answers can be compared."""
     compare: Compare = Compare()
+    """When two answers disagree."""
     capture: Capture = Capture()
+    """What of the compared pairs is kept."""
     checks: Annotated[list[Check], Field(max_length=32)] | None = None
+    """The questions the evidence must answer; left out: errors, and agreement where copies are made. []: none."""
     decision: Decision = Decision()
+    """What may be decided by whom, and how sure one must be."""
     capacity: Capacity = Capacity()
+    """How versions come and go."""
     limits: Limits = Limits()
+    """Deadlines and bounds of the live path."""
     rollback_window: RollbackWindow = RollbackWindow()
+    """Which earlier versions can be gone back to without stages."""
     warmup: Warmup | None = None
+    """Requests to send to a new version before it gets traffic."""
     schedule: Schedule = Schedule()
+    """When the robot may go forward."""
     hooks: Annotated[list[Hook], Field(max_length=8)] = []
+    """Whom to ask before, or tell after, something."""
     notifications: Annotated[list[Notification], Field(max_length=16)] = []
+    """Whom to tell of what."""
     paused: bool = False
+    """true: the ramp stays where it is; checks go on, and a Fail still rolls back."""
 
 
 LabelText = Annotated[str, Field(max_length=253)]

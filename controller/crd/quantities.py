@@ -10,7 +10,8 @@ from typing import Any, Final, NoReturn
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from controller.units import DURATION, DURATION_EXAMPLE, NUMBER, seconds
+from controller.crd import cel
+from controller.units import DURATION, DURATION_EXAMPLE, DURATION_WRITTEN, NUMBER, seconds
 
 _BYTES: Final = {
     "": 1,
@@ -27,10 +28,20 @@ _POINTS: Final = rf"^({NUMBER})pp$"
 _SIZE: Final = r"^([0-9]{1,15})(Ki|Mi|Gi|Ti|k|M|G|)$"
 
 
+CHARACTERS_MAX: Final = 32
+
+
+def _plain(amount: Decimal) -> str:
+    """Without an exponent and without noughts that say nothing."""
+    return f"{amount.normalize():f}"
+
+
 class _Quantity:
     """A string with a unit, between `least` and `most` (both written as a user would), read as a number."""
 
     pattern: str
+    written: str
+    """The same pattern in RE2, without its anchors."""
     kind: str
     example: str
 
@@ -72,18 +83,57 @@ class _Quantity:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"type": "string", "maxLength": 32, "pattern": self.pattern}
+        return {
+            "type": "string",
+            "maxLength": CHARACTERS_MAX,
+            "x-kubernetes-validations": [
+                cel.shaped(self.written, f"is not {self.kind}: write {self.example}", rule="unit"),
+                cel.speaking(
+                    "bounds",
+                    f"!{cel.whole('self', self.written)} || ({self._within()})",
+                    f"self + {cel.text(f' is out of bounds: from {self._least} to {self._most}')}",
+                ),
+                *self._finer(),
+            ],
+        }
+
+    def write(self, amount: float) -> str:
+        """The text that is read as this amount."""
+        raise NotImplementedError
+
+    def _amount(self, text: str) -> str:
+        """CEL: the amount that `text`, which is CEL itself, names."""
+        raise NotImplementedError
+
+    def _within(self) -> str:
+        amount = self._amount("self")
+        return f"{amount} >= {self._amount(cel.text(self._least))} && {amount} <= {self._amount(cel.text(self._most))}"
+
+    def _finer(self) -> list[cel.Validation]:
+        return []
 
 
 class Duration(_Quantity):
     """`60s`, `10m`, `1h30m`, `250ms`, `1d`: read as seconds (float)."""
 
     pattern = DURATION
+    written = DURATION_WRITTEN
     kind = "a duration"
     example = DURATION_EXAMPLE
 
     def _number(self, text: str) -> Decimal:
         return seconds(text)
+
+    def write(self, amount: float) -> str:
+        """`90.0` as `90s`: in the largest unit of which it is a whole number."""
+        left = Decimal(str(amount))
+        for unit, worth_s in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+            if left % worth_s == 0 and (left or unit == "s"):
+                return f"{int(left / worth_s)}{unit}"
+        return f"{(left * 1000).normalize():f}ms"
+
+    def _amount(self, text: str) -> str:
+        return cel.seconds(text)
 
 
 class Milliseconds(Duration):
@@ -92,16 +142,28 @@ class Milliseconds(Duration):
     def _convert(self, amount: Decimal) -> int:
         return int(amount * 1000)
 
+    def write(self, amount: float) -> str:
+        """`1500` as `1500ms`, `2000` as `2s`."""
+        return super().write(amount / 1000)
+
 
 class Percent(_Quantity):
     """`5%`, `0.01%`: read as a fraction (float, 0 … 1)."""
 
     pattern = _PERCENT
+    written = _PERCENT.strip("^$")
     kind = "a percentage"
     example = "a number and %, such as 5% or 0.5%"
 
     def _number(self, text: str) -> Decimal:
         return Decimal(text.removesuffix("%")) / 100
+
+    def write(self, amount: float) -> str:
+        """`0.05` as `5%`."""
+        return f"{_plain(Decimal(str(amount)) * 100)}%"
+
+    def _amount(self, text: str) -> str:
+        return cel.number(text, "%")
 
 
 class _WholePercent(Percent):
@@ -109,6 +171,21 @@ class _WholePercent(Percent):
 
     parts: int
     step: str
+    digits: int
+    """Places after the point that `step` leaves."""
+
+    def write(self, amount: float) -> str:
+        """`500` basis points as `5%`."""
+        return f"{_plain(Decimal(amount) * 100 / self.parts)}%"
+
+    def _finer(self) -> list[cel.Validation]:
+        coarse = rf"[0-9]+([.][0-9]{{1,{self.digits}}}0*)?%"
+        fine = f"{cel.whole('self', self.written)} && !{cel.whole('self', coarse)}"
+        return [
+            cel.speaking(
+                "unit", f"!({fine})", f"self + {cel.text(f' is finer than {self.step}, the smallest step')}"
+            )
+        ]
 
     def _convert(self, amount: Decimal) -> int:
         count = amount * self.parts
@@ -126,6 +203,7 @@ class BasisPoints(_WholePercent):
 
     parts = 10_000
     step = "0.01%"
+    digits = 2
 
 
 class PerMillion(_WholePercent):
@@ -133,23 +211,33 @@ class PerMillion(_WholePercent):
 
     parts = 1_000_000
     step = "0.0001%"
+    digits = 4
 
 
 class Points(_Quantity):
     """`0.02pp`, percentage points: read as a fraction (float)."""
 
     pattern = _POINTS
+    written = _POINTS.strip("^$")
     kind = "a difference in percentage points"
     example = "a number and pp, such as 0.02pp"
 
     def _number(self, text: str) -> Decimal:
         return Decimal(text.removesuffix("pp")) / 100
 
+    def write(self, amount: float) -> str:
+        """`0.0002` as `0.02pp`."""
+        return f"{_plain(Decimal(str(amount)) * 100)}pp"
+
+    def _amount(self, text: str) -> str:
+        return cel.number(text, "pp")
+
 
 class Size(_Quantity):
     """`8Mi`, `64Ki`, `512`: read as bytes (int)."""
 
     pattern = _SIZE
+    written = _SIZE.strip("^$")
     kind = "a size"
     example = "a number and its unit, such as 64Ki, 8Mi or 1Gi"
 
@@ -161,3 +249,14 @@ class Size(_Quantity):
 
     def _convert(self, amount: Decimal) -> int:
         return int(amount)
+
+    def write(self, amount: float) -> str:
+        """`8388608` as `8Mi`."""
+        for unit in ("Ti", "Gi", "Mi", "Ki"):
+            if amount and amount % _BYTES[unit] == 0:
+                return f"{int(amount) // _BYTES[unit]}{unit}"
+        return str(int(amount))
+
+    def _within(self) -> str:
+        least, most = cel.text(self._least), cel.text(self._most)
+        return f"quantity(self).compareTo(quantity({least})) >= 0 && quantity(self).compareTo(quantity({most})) <= 0"

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from controller.core.schedule import never_begins
+from controller.crd.cel import shape
 from controller.crd.quantities import Duration
 
 _MOMENT: Final = re.compile(
@@ -74,6 +75,23 @@ def _moment(text: str) -> str:
     return text
 
 
-Cron = Annotated[str, Field(max_length=128), AfterValidator(_cron)]
-Zone = Annotated[str, Field(max_length=64), AfterValidator(_zone)]
-Moment = Annotated[str, Field(max_length=32), AfterValidator(_moment)]
+_CRON_SHAPE: Final = shape(
+    r"\s*[A-Za-z0-9*/,#?-]+(\s+[A-Za-z0-9*/,#?-]+){4}\s*",
+    "is not a cron expression: write minute, hour, day of month, month and day of week, such as 0 9 * * MON-THU",
+    rule="cron",
+)
+_ZONE_SHAPE: Final = shape(
+    r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*",
+    "is not a time zone: write a name such as Europe/Berlin or UTC",
+    rule="time-zone",
+)
+_MOMENT_SHAPE: Final = shape(
+    _MOMENT.pattern,
+    "is not a time: write 2026-12-24T18:00+01:00, or 2026-12-24T18:00 or 2026-12-24 in tz's own time",
+    rule="moment",
+)
+"""What the API server can tell of these; what they mean is read here and by the controller."""
+
+Cron = Annotated[str, Field(max_length=128, json_schema_extra=_CRON_SHAPE), AfterValidator(_cron)]
+Zone = Annotated[str, Field(max_length=64, json_schema_extra=_ZONE_SHAPE), AfterValidator(_zone)]
+Moment = Annotated[str, Field(max_length=32, json_schema_extra=_MOMENT_SHAPE), AfterValidator(_moment)]
