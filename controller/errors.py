@@ -2,6 +2,9 @@
 
     ControllerError
     ├── StoreUnavailable    nothing was written: keep the state in hand and try again later
+    ├── StoreConflict       somebody else wrote first: read again and decide anew, now
+    ├── NotLeader           another controller may be writing: write nothing, publish nothing
+    ├── NotTakenHere        this store takes that from people only: the message says how
     ├── StoreInUse          another controller has the store: stop, or take another folder
     └── StoreUnreadable     a person must act: the message names the file and what to do
 
@@ -15,6 +18,18 @@ class ControllerError(Exception):
 
 class StoreUnavailable(ControllerError):
     """The store could not be read or written now (disk full, input/output error); nothing was half-written."""
+
+
+class StoreConflict(ControllerError):
+    """What was read is not what is there any more; nothing was written, and what is there now can be read."""
+
+
+class NotLeader(ControllerError):
+    """This controller does not lead (any more); nothing was written."""
+
+
+class NotTakenHere(ControllerError):
+    """People write that themselves, with their own credentials; the controller does not do it for them."""
 
 
 class StoreInUse(ControllerError):

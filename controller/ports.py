@@ -28,7 +28,11 @@ from headgate.wire.telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One rollout as the store has it. `document` is what the user wrote; `analysis` the judge's own state, bytes that only it reads."""
+    """One rollout as the store has it. `document` is what the user wrote; `analysis` the judge's own state, bytes that only it reads.
+
+    `version` names this state to `record`. `fault` says why what is stored cannot be used, "" if it can: then `status`
+    says no more than that.
+    """
 
     key: str
     document: Mapping[str, Any]
@@ -37,16 +41,22 @@ class Stored:
     analysis: bytes
     results: tuple[CheckResult, ...]
     deleting: bool = False
+    version: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What one reconcile writes, in one transaction; with a `document`, what the user wrote becomes that (see `undo`)."""
+    """What one reconcile writes, in one transaction; with a `document`, what the user wrote becomes that (see `undo`).
+
+    `version` is that of the `Stored` it was decided on; "" where that does not matter.
+    """
 
     decision: Decision
     analysis: bytes
     results: tuple[CheckResult, ...]
     document: Mapping[str, Any] | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,11 @@ class Store(Protocol):
         ...
 
     async def record(self, key: str, recorded: Recorded) -> None:
-        """Write it all or nothing; KeyError if there is no such rollout."""
+        """Write it all or nothing; KeyError if there is no such rollout.
+
+        StoreConflict if what is there is not what `recorded.version` names any more, NotLeader if another controller
+        may write now.
+        """
         ...
 
     async def add_action(self, key: str, action: Action) -> None:

@@ -20,7 +20,7 @@ from controller.core.spec import Spec
 from controller.core.status import Action, Decision, Observed, Phase, Status, VersionObserved, VersionRef
 from controller.core.steps import at, steps_of
 from controller.core.warming import is_asked
-from controller.errors import StoreUnavailable
+from controller.errors import NotLeader, StoreConflict, StoreUnavailable
 from controller.ports import Compiled, Effects, Recorded, Routers, Store, Stored, Warmth, Workloads
 from controller.reconcile.gather import Gatherer, Wanted
 from controller.telemetry import Metrics
@@ -109,10 +109,14 @@ class Reconciler:
             stored = self._store.load(key)
             if stored is None:
                 return self._gone(key)
-            compiled = self._compile(stored)
+            compiled = stored.fault or self._compile(stored)
             if isinstance(compiled, str):
                 return await self._stall(stored, compiled)
             return await self._reconcile(stored, compiled)
+        except StoreConflict:
+            return Again(self._now())
+        except NotLeader as error:
+            return Retry(str(error), within_s=STORE_BACKOFF_S)
         except StoreUnavailable as error:
             self._metrics.store_failed()
             return Retry(str(error), within_s=STORE_BACKOFF_S)
@@ -229,7 +233,7 @@ class Reconciler:
         key = stored.key
         document = _retargeted(stored.document, decision.target) if decision.target is not None else None
         try:
-            await self._store.record(key, Recorded(decision, analysis, results, document))
+            await self._store.record(key, Recorded(decision, analysis, results, document, stored.version))
         except StoreUnavailable:
             if decision.plan is not None and _only_decreases(before, decision.status):
                 self._ahead[key] = Ahead(decision, analysis)
@@ -252,13 +256,20 @@ class Reconciler:
             self._log.info("phase", rollout=key, phase=decision.status.phase, why=decision.status.message)
 
     async def _stall(self, stored: Stored, why: str) -> Outcome:
-        """The document means nothing to this release: say so, and leave everything else as it is."""
+        """The document means nothing to this release: say so, and leave everything else as it is.
+
+        One that is being deleted may go if all traffic is on stable: there is nothing to bring back.
+        """
+        if stored.deleting and not stored.fault and not stored.status.candidate and not stored.status.retiring:
+            await self._store.delete(stored.key)
+            return self._gone(stored.key)
         status = replace(
             stored.status, phase=Phase.STALLED, message=why, observed_generation=stored.generation
         )
         if status != stored.status:
             decision = Decision(status=status, plan=None, running=frozenset())
-            await self._store.record(stored.key, Recorded(decision, stored.analysis, stored.results))
+            unread = Recorded(decision, stored.analysis, stored.results, version=stored.version)
+            await self._store.record(stored.key, unread)
             self._log.error("the stored spec is not accepted", rollout=stored.key, why=why)
         return Done()
 
