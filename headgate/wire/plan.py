@@ -5,6 +5,7 @@ A plan is applied whole or refused whole. `(epoch, generation, endpoints_revisio
 `endpoints_revision` with pods that come and go, which reset nothing.
 """
 
+import re
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from msgspec import Meta, Struct
@@ -24,6 +25,9 @@ Milliseconds = Annotated[int, Meta(ge=1, le=86_400_000)]
 Role = Literal["stable", "candidate", "retired"]
 Pointer = Annotated[str, Meta(max_length=256, pattern=r"^(/.*)?(?!\n)$")]
 HeaderName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+(?!\n)$")]
+
+_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_COOKIE_VALUE: Final = re.compile(r'[^;"]*')
 
 
 class Applied(NamedTuple):
@@ -124,7 +128,9 @@ class Overrides(_Message, frozen=True):
 class Condition(_Message, frozen=True):
     """One thing that must be true of a request: the header or cookie is there, and is or begins with a text.
 
-    `source` is `header:NAME` (lower case) or `cookie:NAME`. With neither `exact` nor `prefix` it only must be there.
+    `source` is `header:NAME` (in any case) or `cookie:NAME`. With neither `exact` nor `prefix` it only must be there,
+    be it empty. Of a header that comes several times, any of its lines, each taken whole, may be the one; of a
+    cookie, the first of that name.
     """
 
     source: Annotated[str, Meta(max_length=80, pattern=r"^(header|cookie):[A-Za-z0-9._-]+(?!\n)$")]
@@ -141,6 +147,10 @@ class Match(_Message, frozen=True):
 
     conditions: Annotated[tuple[Condition, ...], Meta(min_length=1, max_length=8)]
     slots: Annotated[tuple[SlotRange, ...], Meta(min_length=1, max_length=256)]
+
+    def weights(self) -> dict[str, int]:
+        """The share in basis points, among the matching requests, of each version that has one."""
+        return _widths(self.slots)
 
 
 class Guard(_Message, frozen=True):
@@ -252,10 +262,7 @@ class RoutePlan(_Message, frozen=True, kw_only=True, omit_defaults=False):
 
     def weights(self) -> dict[str, int]:
         """Each version's live share in basis points; versions without a slot have 0."""
-        total = {version.name: 0 for version in self.versions}
-        for owned in self.slots:
-            total[owned.version] = total.get(owned.version, 0) + owned.end - owned.start
-        return total
+        return {version.name: 0 for version in self.versions} | _widths(self.slots)
 
 
 def faults(plan: RoutePlan) -> tuple[str, ...]:
@@ -277,7 +284,7 @@ def faults(plan: RoutePlan) -> tuple[str, ...]:
             if name not in names
         ]
     known = set(names)
-    matched = _slot_faults("match.slots", plan.match.slots, known) if plan.match is not None else ()
+    matched = _match_faults(plan.match, known) if plan.match is not None else ()
     return (*found, *_comparison_faults(plan), *_slot_faults("slots", plan.slots, known), *matched)
 
 
@@ -291,6 +298,40 @@ def _comparison_faults(plan: RoutePlan) -> tuple[str, ...]:
     if not 0 <= low <= high <= 1:
         found.append(f"comparison.boundary: {low:g} … {high:g} is no band between 0 and 1")
     return tuple(found)
+
+
+def _match_faults(match: Match, names: set[str]) -> tuple[str, ...]:
+    conditions = (
+        fault
+        for index, condition in enumerate(match.conditions)
+        for fault in _condition_faults(f"match.conditions[{index}]", condition)
+    )
+    return (*conditions, *_slot_faults("match.slots", match.slots, names))
+
+
+def _condition_faults(path: str, condition: Condition) -> tuple[str, ...]:
+    """A condition that says two things, or that no request there is can fulfil."""
+    if condition.exact is not None and condition.prefix is not None:
+        return (f"{path}: exact and prefix are both given, a condition has one of them",)
+    field, text = ("exact", condition.exact) if condition.exact is not None else ("prefix", condition.prefix)
+    if text is None:
+        return ()
+    found: list[str] = []
+    if text != (text.strip(" \t") if field == "exact" else text.lstrip(" \t")):
+        found.append(f"{path}.{field}: {text[:64]!r} begins or ends with a blank, which no value does")
+    if not _VALUE.fullmatch(text):
+        found.append(f"{path}.{field}: {text[:64]!r} has control characters, which no value has")
+    if condition.source.startswith("cookie:") and not _COOKIE_VALUE.fullmatch(text):
+        found.append(f"{path}.{field}: {text[:64]!r} has a quote or semicolon, which no cookie has")
+    return tuple(found)
+
+
+def _widths(slots: tuple[SlotRange, ...]) -> dict[str, int]:
+    """How many slots each owner has."""
+    total: dict[str, int] = {}
+    for owned in slots:
+        total[owned.version] = total.get(owned.version, 0) + owned.end - owned.start
+    return total
 
 
 def _slot_faults(path: str, slots: tuple[SlotRange, ...], names: set[str]) -> tuple[str, ...]:

@@ -27,6 +27,16 @@ _STEP: Final = 6
 SHOWN: Final = range(4, len(BOUNDS_S), _STEP)
 """Which of the bounds become a `le`: every sixth, so each is 1.77 times the one before."""
 
+_REQUESTS: Final = {
+    "picked": ("requests", "the split picked the version for"),
+    "matched": (
+        "matched_requests",
+        "matched the plan's conditions and the split among those picked the version for",
+    ),
+    "selected": ("selected_requests", "came to the version by override"),
+}
+"""Groups of outcomes: the metric, and what its requests are."""
+
 _PER_VERSION: Final[tuple[tuple[str, str, Callable[[VersionCounters], int]], ...]] = (
     ("failed", "Requests that are an error of the version the split picked.", lambda one: one.picked.failed),
     ("other_requests", "Requests outside the counted paths.", lambda one: one.other),
@@ -102,13 +112,18 @@ def _plan_families(report: Telemetry, plan: RoutePlan) -> Iterator[Metric]:
     yield _gauge(
         "plan_generation", "Generation of the plan in force.", ["rollout"], [([rollout], plan.generation)]
     )
-    weights = [([rollout, name], weight / 10_000) for name, weight in plan.weights().items()]
-    yield _gauge(
-        "weight_ratio",
-        "Live share of the version in the plan in force, 0 to 1.",
-        ["rollout", "version"],
-        weights,
-    )
+    everyone = plan.weights()
+    matching = dict.fromkeys(everyone, 0) | plan.match.weights() if plan.match is not None else {}
+    for name, whose, weights in (
+        ("weight_ratio", "in the plan in force", everyone),
+        ("match_weight_ratio", "among the requests that match its conditions", matching),
+    ):
+        yield _gauge(
+            name,
+            f"Live share of the version {whose}, 0 to 1.",
+            ["rollout", "version"],
+            [([rollout, version], weight / 10_000) for version, weight in weights.items()],
+        )
     tripped = {(trip.identity, trip.attempt) for trip in report.trips}
     rows = [([rollout, one.name], (one.identity, one.attempt) in tripped) for one in plan.versions]
     yield _gauge(
@@ -118,7 +133,7 @@ def _plan_families(report: Telemetry, plan: RoutePlan) -> Iterator[Metric]:
 
 def _version_families(report: Telemetry) -> Iterator[Metric]:
     labels = ["rollout", "version"]
-    for which in ("picked", "selected"):
+    for which in _REQUESTS:
         yield _requests(report, which)
     for name, text, value in _PER_VERSION:
         family = CounterMetricFamily(PREFIX + name, text, labels=labels)
@@ -136,8 +151,7 @@ def _version_families(report: Telemetry) -> Iterator[Metric]:
 
 
 def _requests(report: Telemetry, which: str) -> Metric:
-    name = "requests" if which == "picked" else "selected_requests"
-    text = "the split picked the version for" if which == "picked" else "came to the version by override"
+    name, text = _REQUESTS[which]
     family = CounterMetricFamily(
         PREFIX + name, f"Requests that {text}, by how they ended.", labels=["rollout", "version", "class"]
     )

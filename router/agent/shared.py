@@ -119,12 +119,13 @@ def _is_there(worker: WorkerState) -> bool:
 
 
 def _pairs(plan: RoutePlan) -> Iterator[ShadowCounters]:
-    """An empty row for each shadow against each version with live traffic, so that a drop is never unseen."""
-    weights = plan.weights()
+    """An empty row for each shadow against each other version with live traffic, so that a drop is never unseen."""
+    matched = plan.match.weights() if plan.match is not None else {}
+    live_ones = {name for name, weight in plan.weights().items() if weight} | matched.keys()
     for shadow in plan.shadows:
         copy = plan.version(shadow.version)
         for live in plan.versions:
-            if copy is not None and weights[live.name]:
+            if copy is not None and live.name in live_ones and live.identity != copy.identity:
                 yield ShadowCounters(
                     shadow=copy.name,
                     shadow_identity=copy.identity,

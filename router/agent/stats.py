@@ -56,18 +56,27 @@ class History:
 
 
 def _row(now: VersionCounters, before: VersionCounters | None, elapsed_s: float) -> dict[str, Any]:
-    then = before.picked if before is not None else Outcomes()
-    requests, failed = now.picked.requests - then.requests, now.picked.failed - then.failed
-    old = then.latency or (0,) * len(now.picked.latency)
-    latency = [new - was for new, was in zip(now.picked.latency, old, strict=True)]
+    """What the split picked the version for, and beside it the same of matched requests and of overrides."""
+    then = before if before is not None else VersionCounters(version=now.version, identity=now.identity)
+    return {
+        **_outcomes(now.picked, then.picked, elapsed_s),
+        "in_flight": now.in_flight,
+        "matched": _outcomes(now.matched, then.matched, elapsed_s),
+        "selected": _outcomes(now.selected, then.selected, elapsed_s),
+    }
+
+
+def _outcomes(now: Outcomes, then: Outcomes, elapsed_s: float) -> dict[str, Any]:
+    requests, failed = now.requests - then.requests, now.failed - then.failed
+    old = then.latency or (0,) * len(now.latency)
+    latency = [new - was for new, was in zip(now.latency, old, strict=True)]
     return {
         "requests": requests,
         "requests_per_second": round(requests / elapsed_s, 3) if elapsed_s > 0 else None,
         "failed": failed,
         "failed_ratio": failed / requests if requests else None,
-        "by_class": {name: getattr(now.picked, name) - getattr(then, name) for name in CLASSES},
+        "by_class": {name: getattr(now, name) - getattr(then, name) for name in CLASSES},
         "latency_seconds": {name: quantile(latency, q) for name, q in _QUANTILES},
-        "in_flight": now.in_flight,
     }
 
 

@@ -91,6 +91,7 @@ def _assignment(run: Path) -> Assignment:
 
 def _status(shared: Shared, assignment: Assignment) -> dict[str, Any]:
     plan, weights = assignment.plan, assignment.plan.weights()
+    matching = plan.match.weights() if plan.match is not None else {}
     tripped = {(trip.identity, trip.attempt) for trip in shared.trips()}
     return {
         "pid": holder_of(shared.path),
@@ -106,8 +107,12 @@ def _status(shared: Shared, assignment: Assignment) -> dict[str, Any]:
             {
                 "version": one.version,
                 "weight_percent": weights[one.version] / 100,
+                "match_weight_percent": matching.get(one.version, 0) / 100 if plan.match else None,
                 "requests": one.picked.requests,
                 "failed": one.picked.failed,
+                "matched_requests": one.matched.requests,
+                "matched_failed": one.matched.failed,
+                "selected_requests": one.selected.requests,
                 "in_flight": one.in_flight,
                 "guard_tripped": (one.identity, one.attempt) in tripped,
             }
@@ -124,7 +129,19 @@ def _text(found: dict[str, Any]) -> str:
     lines += [f"  worker {one['index']}: pid {one['pid']} runs {one['applied']}" for one in found["workers"]]
     lines += [
         f"  {one['version']}: {one['weight_percent']:g} %, {one['requests']} requests, {one['failed']} failed"
-        + (", GUARD TRIPPED" if one["guard_tripped"] else "")
+        + _beside(one)
         for one in found["versions"]
     ]
     return "\n".join(lines)
+
+
+def _beside(one: dict[str, Any]) -> str:
+    """What else there is to say about a version, if there is."""
+    said = ""
+    if one["match_weight_percent"] is not None:
+        said += f"; of those that match {one['match_weight_percent']:g} %"
+    if one["matched_requests"]:
+        said += f"; matched: {one['matched_requests']} requests, {one['matched_failed']} failed"
+    if one["selected_requests"]:
+        said += f"; by override: {one['selected_requests']}"
+    return said + (", GUARD TRIPPED" if one["guard_tripped"] else "")

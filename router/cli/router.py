@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from headgate.wire.plan import RoutePlan
+from headgate.wire.plan import Condition, RoutePlan
 from router import wiring
 from router.cli.pins import pin, status, unpin
 from router.settings import DRAIN_S, Invalid, Settings, parse_address
@@ -174,4 +174,15 @@ def _described(plan: RoutePlan) -> str:
     shares = ", ".join(
         f"{one.name} {weights[one.name] / 100:g} % ({len(one.endpoints)} endpoints)" for one in plan.versions
     )
-    return f"plan {plan.triple}: {shares}"
+    said = f"plan {plan.triple}: {shares}"
+    if plan.match is None:
+        return said
+    matching = ", ".join(f"{name} {weight / 100:g} %" for name, weight in plan.match.weights().items())
+    conditions = " and ".join(map(_condition, plan.match.conditions))
+    return f"{said}\nrequests with {conditions}: {matching}"
+
+
+def _condition(condition: Condition) -> str:
+    if condition.exact is not None:
+        return f"{condition.source} = {condition.exact!r}"
+    return f"{condition.source} = {condition.prefix + '*'!r}" if condition.prefix else condition.source

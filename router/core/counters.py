@@ -70,7 +70,8 @@ _OUTCOME_CELLS: Final = LATENCY + BUCKETS
 # A column, relative to its start.
 TAG: Final = 0
 PICKED: Final = 1
-SELECTED: Final = PICKED + _OUTCOME_CELLS
+MATCHED: Final = PICKED + _OUTCOME_CELLS
+SELECTED: Final = MATCHED + _OUTCOME_CELLS
 HALF: Final = SELECTED + _OUTCOME_CELLS
 OTHER: Final = HALF + _OUTCOME_CELLS
 SAVED_BY_STABLE: Final = OTHER + 1
@@ -213,6 +214,7 @@ def read_version(
         identity=identity,
         attempt=attempt,
         picked=_outcomes(total, PICKED),
+        matched=_outcomes(total, MATCHED),
         selected=_outcomes(total, SELECTED),
         half=_outcomes(total, HALF),
         other=total[OTHER],
@@ -227,11 +229,11 @@ def read_version(
 
 
 def read_failures(buffer: memoryview, column: int, identity: str) -> tuple[int, int]:
-    """`(requests, failed)` of the split's choices over all workers: what the guard judges."""
+    """`(requests, failed)` of what the two splits chose, over all workers: what the guard judges."""
     requests = failed = 0
     for cells in _columns(buffer, column, identity):
-        requests += cells[PICKED + REQUESTS]
-        failed += cells[PICKED + FAILED]
+        requests += cells[PICKED + REQUESTS] + cells[MATCHED + REQUESTS]
+        failed += cells[PICKED + FAILED] + cells[MATCHED + FAILED]
     return requests, failed
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from urllib.parse import unquote_to_bytes
 
-from headgate.wire.plan import SLOTS, IdentityKey, RoutePlan
+from headgate.wire.plan import SLOTS, IdentityKey, RoutePlan, SlotRange
 
 IdentityReader = Callable[[Mapping[bytes, bytes], bytes], bytes | None]
 """From headers (lower-case names) and the request target to the user's key, or None where there is none."""
@@ -30,12 +30,15 @@ def is_in_first_half(hashed: int) -> bool:
     return hashed >> 63 == 0
 
 
-def owners(plan: RoutePlan, tripped: Iterable[str] = ()) -> bytes:
-    """For each slot the index of its owner in `plan.versions`; slots of tripped versions are stable's."""
+def owners(plan: RoutePlan, tripped: Iterable[str] = (), slots: tuple[SlotRange, ...] = ()) -> bytes:
+    """For each slot the index of its owner in `plan.versions`; slots of tripped versions are stable's.
+
+    `slots` is another table than the plan's own, such as that of its `match`.
+    """
     names = [version.name for version in plan.versions]
     moved = set(tripped)
     table = bytearray()
-    for owned in plan.slots:
+    for owned in slots or plan.slots:
         owner = plan.stable if owned.version in moved else owned.version
         table += bytes([names.index(owner)]) * (owned.end - owned.start)
     return bytes(table)
@@ -74,13 +77,19 @@ def identity_reader(key: IdentityKey) -> IdentityReader:
     return read
 
 
+def cookie_reader(name: str) -> Callable[[Mapping[bytes, bytes]], bytes | None]:
+    """Reads the first cookie of that name, without quotes and spaces around it; None where there is none."""
+    cookie = re.compile(rb'(?:^|;)[ \t]*%s="?([^;"]*)' % re.escape(name.encode()))
+    return lambda headers: _first(cookie, headers.get(b"cookie", b""))
+
+
 def _reader(kind: str, name: str) -> IdentityReader:
     if kind == "header":
         lower = name.lower().encode()
         return lambda headers, target: headers.get(lower)
     if kind == "cookie":
-        cookie = re.compile(rb'(?:^|;)[ \t]*%s="?([^;"]*)' % re.escape(name.encode()))
-        return lambda headers, target: _first(cookie, headers.get(b"cookie", b""))
+        read = cookie_reader(name)
+        return lambda headers, target: read(headers)
     query = re.compile(rb"[?&]%s=([^&#]*)" % re.escape(name.encode()))
     return lambda headers, target: _first(query, target, decoded=True)
 

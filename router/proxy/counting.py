@@ -19,7 +19,7 @@ def record(
 ) -> None:
     """Count an end in the column at `start`: the group `kind`, and the half's if it was picked.
 
-    `kind` is `PICKED`, `SELECTED` or `OTHER`; `seconds` is how long the answer took, None if there was none.
+    `kind` is `PICKED`, `MATCHED`, `SELECTED` or `OTHER`; `seconds` is how long the answer took, None if there was none.
     """
     if kind == c.OTHER:
         cells[start + c.OTHER] += 1

@@ -34,7 +34,7 @@ _STALE_TRIES_MAX: Final = 3
 
 
 class Exchange:
-    """A request on its way. `kind` is the group of counters it belongs to: PICKED, SELECTED or OTHER."""
+    """A request on its way. `kind` is the group of counters it belongs to: PICKED, MATCHED, SELECTED or OTHER."""
 
     __slots__ = (
         *(
@@ -139,10 +139,13 @@ class Exchange:
             picked = routing.overrides.get(request.headers.get(routing.override_header, b""))
             self.kind = c.PICKED if picked is None else c.SELECTED
         if picked is None:
-            picked = routing.versions[routing.owners[hashed % SLOTS]]
+            match, owners = routing.match, routing.owners
+            if match is not None and match.holds(request.headers, request.repeated):
+                self.kind, owners = c.MATCHED, match.owners
+            picked = routing.versions[owners[hashed % SLOTS]]
         if not routing.counts(request.target):
             self.kind = c.OTHER
-        elif routing.shadows and self.kind == c.PICKED and not request.is_websocket:
+        elif routing.shadows and self.kind in routing.compared and not request.is_websocket:
             self._sample(picked)
         self._picked = self._serving = picked
 
@@ -449,11 +452,12 @@ class Exchange:
 
     def age(self, now: float) -> float:
         """Seconds since the request began, if it will count for the version it was picked for; else -1."""
-        return now - self.started if self.kind == c.PICKED and not self._is_counted else -1.0
+        is_split = self.kind in (c.PICKED, c.MATCHED)
+        return now - self.started if is_split and not self._is_counted else -1.0
 
     @property
     def picked(self) -> Live:
-        """The version that the split, an override or a pin chose."""
+        """The version that a split, an override or a pin chose."""
         return self._picked
 
     def cut(self) -> None:

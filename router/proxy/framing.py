@@ -83,6 +83,7 @@ def _bad(cause: str, message: str) -> Refused:
 class Request:
     """A request's head. `headers` has lower-case names, repeated fields joined; `kept` the lines to pass on.
 
+    `repeated` has each value of those that came more than once; None, as nearly always, if none did.
     `length` is the body's in bytes, 0 without one (`has_length` tells an explicit 0), or `CHUNKED`.
     """
 
@@ -96,6 +97,7 @@ class Request:
     keep_alive: bool
     is_websocket: bool
     """Whether it asks for this connection to become a WebSocket."""
+    repeated: dict[bytes, list[bytes]] | None = None
 
 
 @dataclass(slots=True)
@@ -124,9 +126,12 @@ def parse_request(head: bytes) -> Request:
     is_1_1 = minor == b"1"
     headers: dict[bytes, bytes] = {}
     kept: list[bytes] = []
+    repeated: dict[bytes, list[bytes]] | None = None
     for line in block.split(b"\r\n")[:-1]:
         name, value, is_passed_on, _ = _seen.get(line) or _field(line)
         if name in headers:
+            repeated = repeated or {}
+            repeated.setdefault(name, [headers[name]]).append(value)
             _join(headers, name, value)
         else:
             headers[name] = value
@@ -145,7 +150,9 @@ def parse_request(head: bytes) -> Request:
     has_length = b"content-length" in headers
     # RFC 6455, 4.1; a request that asks for an upgrade in any other way is answered as if it had not asked
     is_websocket = is_upgrade and method == b"GET" and is_1_1 and length == 0
-    return Request(method, target, is_1_1, headers, kept, length, has_length, keep_alive, is_websocket)
+    return Request(
+        method, target, is_1_1, headers, kept, length, has_length, keep_alive, is_websocket, repeated
+    )
 
 
 def parse_answer(head: bytes, *, to_head: bool) -> Answer:

@@ -7,8 +7,9 @@ between two requests; exchanges that began under the old one end there.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from headgate.wire.plan import PlanVersion, RoutePlan
-from router.core.counters import UNREAD, Block
+from headgate.wire.plan import Match, PlanVersion, RoutePlan
+from router.core.counters import MATCHED, PICKED, UNREAD, Block
+from router.core.match import matcher
 from router.core.pick import identity_reader, owners, path_matcher
 from router.proxy.pool import Address, Addresses
 
@@ -98,15 +99,33 @@ class ShadowRule:
         self.sample = sample
 
 
+class Matching:
+    """Who gets the requests that match: `owners` holds the index of a version for each slot, as the plan's table."""
+
+    __slots__ = ("holds", "is_compared", "owners")
+
+    def __init__(self, plan: RoutePlan, match: Match, tripped: frozenset[str]) -> None:
+        self.holds = matcher(match.conditions)
+        self.owners = owners(plan, tripped, match.slots)
+        only = plan.versions[self.owners[0]].name if len(set(self.owners)) == 1 else plan.stable
+        self.is_compared = only == plan.stable
+        """Whether copies go to shadows: not of users who chose a version themselves by matching."""
+
+
 class Routing:
-    """What a worker serves. `owners` holds the index of a version for each slot, `pinned` answers everything."""
+    """What a worker serves. `owners` holds the index of a version for each slot, `pinned` answers everything.
+
+    `match` is None in most plans; `compared` holds the groups of counters whose requests are copied to shadows.
+    """
 
     __slots__ = (
         *(
             "_counts_path",
             "_paths",
+            "compared",
             "identity_of",
             "limits",
+            "match",
             "override_header",
             "overrides",
             "owners",
@@ -135,6 +154,8 @@ class Routing:
         by_name = {live.name: live for live in self.versions}
         self.stable = by_name[plan.stable]
         self.owners = owners(plan, tripped)
+        self.match = Matching(plan, plan.match, tripped) if plan.match else None
+        self.compared = (PICKED, MATCHED) if self.match is not None and self.match.is_compared else (PICKED,)
         self.pinned = by_name.get(pin) if pin else None
         self.identity_of = identity_reader(plan.identity) if plan.identity.sources else None
         self.override_header = plan.overrides.header.encode() if plan.overrides else b""

@@ -1,6 +1,7 @@
 """One small and one full example of every message of wire version 1, as the golden files hold them.
 
-The files are what a release wrote: they are added to, never changed. `python -m tests.contract.wire.examples NAME`
+The files are what a release wrote: they are added to, never changed. So what a message learns later has an example of
+its own, beside the full one of before. `python -m tests.contract.wire.examples NAME`
 prints the file of one example, for the release that adds a message.
 """
 
@@ -11,10 +12,12 @@ import msgspec
 from headgate.wire.plan import (
     Capture,
     Comparison,
+    Condition,
     Endpoint,
     Guard,
     IdentityKey,
     Limits,
+    Match,
     Overrides,
     PlanVersion,
     RedactRule,
@@ -104,6 +107,27 @@ PLAN_FULL = RoutePlan(
     counted_paths=("/v2/models/*/infer",),
 )
 
+PLAN_MATCH = RoutePlan(
+    rollout="ml/fraud",
+    epoch=3,
+    generation=42,
+    salt="pepper",
+    stable="v7",
+    versions=(
+        PlanVersion("v7", "sha-7", "stable", (Endpoint("10.0.0.1", 8080),)),
+        PlanVersion("v8", "sha-8", "candidate", (Endpoint("10.0.0.2", 8080),)),
+    ),
+    slots=(SlotRange(0, 10_000, "v7"),),
+    match=Match(
+        conditions=(
+            Condition("header:x-country", exact="DE"),
+            Condition("cookie:sid", prefix="beta-"),
+            Condition("header:x-tester"),
+        ),
+        slots=(SlotRange(0, 5_000, "v7"), SlotRange(5_000, 10_000, "v8")),
+    ),
+)
+
 TELEMETRY_SMALL = Telemetry(
     rollout="default/fraud",
     router="r-1",
@@ -189,6 +213,22 @@ TELEMETRY_FULL = Telemetry(
     workers=(Worker(index=0, pid=4242, started_at=1_700_000_000.5, applied="3.41.7"),),
 )
 
+TELEMETRY_MATCH = Telemetry(
+    rollout="ml/fraud",
+    router="sidecar-7f",
+    boot="3b1c",
+    started_at=1_700_000_000.25,
+    at=1_700_000_061.5,
+    applied="3.42.0",
+    versions=(
+        VersionCounters(
+            version="v8",
+            identity="sha-8",
+            matched=Outcomes(requests=12, failed=1, status_2xx=11, timeout=1, latency=(0, 11)),
+        ),
+    ),
+)
+
 RECORD_SMALL = ComparisonRecord(
     at=1_700_000_000.0,
     rollout="default/fraud",
@@ -235,8 +275,10 @@ RECORD_FULL = ComparisonRecord(
 EXAMPLES = {
     "route-plan-small": PLAN_SMALL,
     "route-plan-full": PLAN_FULL,
+    "route-plan-match": PLAN_MATCH,
     "telemetry-small": TELEMETRY_SMALL,
     "telemetry-full": TELEMETRY_FULL,
+    "telemetry-match": TELEMETRY_MATCH,
     "comparison-record-small": RECORD_SMALL,
     "comparison-record-full": RECORD_FULL,
 }

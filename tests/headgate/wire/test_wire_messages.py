@@ -212,6 +212,52 @@ BAD_PLANS = [
     ("slots.1.end", 500, "slots[1].end: 500 is not after start 500"),
 ]
 
+BAD_MATCHES = [
+    ("conditions", [], "match.conditions"),
+    ("conditions", [{"source": "header:a"}] * 9, "match.conditions"),
+    ("conditions.0.source", "query:a", "match.conditions[0].source"),
+    ("conditions.0.source", "header:a b", "match.conditions[0].source"),
+    ("conditions.0.source", "header:a\n", "match.conditions[0].source"),
+    ("conditions.0.exact", 1, "match.conditions[0].exact"),
+    ("conditions.0.exact", "x" * 1025, "match.conditions[0].exact"),
+    ("conditions.1.prefix", "", "match.conditions[1].prefix"),
+    ("conditions.0.is", "DE", "is"),
+    ("slots", [], "match.slots"),
+    ("colour", "red", "colour"),
+    # Well-typed, and yet no match.
+    ("conditions.0.prefix", "D", "match.conditions[0]: exact and prefix are both given"),
+    ("conditions.0.exact", " DE", "match.conditions[0].exact: ' DE' begins or ends with a blank"),
+    ("conditions.0.exact", "DE\t", "match.conditions[0].exact: 'DE\\t' begins or ends with a blank"),
+    ("conditions.0.exact", "D\nE", "match.conditions[0].exact: 'D\\nE' has control characters"),
+    ("conditions.1.prefix", " b", "match.conditions[1].prefix: ' b' begins or ends with a blank"),
+    ("conditions.1.prefix", "b\x7f", "match.conditions[1].prefix: 'b\\x7f' has control characters"),
+    ("conditions.1.prefix", "a;b", "match.conditions[1].prefix: 'a;b' has a quote or semicolon"),
+    ("conditions.1.prefix", '"a', "match.conditions[1].prefix: '\"a' has a quote or semicolon"),
+    ("slots.0.version", "v9", "match.slots[0].version: v9 is not among versions"),
+    ("slots.1.start", 5_001, "match.slots[1].start: 5001 where 5000 must follow"),
+    ("slots.1.end", 9_999, "match.slots: they end at 9999 instead of 10000"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "named"), BAD_MATCHES, ids=lambda one: str(one)[:40])
+def test_a_malformed_match_is_refused_and_its_field_named(path: str, value: Any, named: str) -> None:
+    with pytest.raises(Malformed) as refusal:
+        decode_plan(changed("route-plan-match", f"match.{path}", value))
+    assert named in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("conditions.0.exact", ""),
+        ("conditions.0.exact", 'a;"b,\tc'),
+        ("conditions.1.prefix", "a "),
+        ("conditions.2.source", "header:X-Tester"),
+    ],
+)
+def test_a_match_that_some_request_fulfils_is_no_fault(path: str, value: str) -> None:
+    assert decode_plan(changed("route-plan-match", f"match.{path}", value)).match is not None
+
 
 @pytest.mark.parametrize(("path", "value", "named"), BAD_PLANS, ids=lambda one: str(one)[:40])
 def test_a_malformed_plan_is_refused_and_its_field_named(path: str, value: Any, named: str) -> None:

@@ -37,6 +37,17 @@ def test_counts_of_all_workers_are_summed_per_identity():
     assert c.read_failures(buffer, 5, "v8") == (111, 0)
 
 
+def test_the_guard_judges_what_the_split_and_the_split_among_the_matching_chose():
+    buffer = file_of(2)
+    for index in range(2):
+        block = c.Block(buffer, index)
+        start, _ = block.claim(0, "v8")
+        for group, requests in ((c.PICKED, 3), (c.MATCHED, 20), (c.SELECTED, 100), (c.HALF, 1000)):
+            block.cells[start + group + c.REQUESTS] = requests
+            block.cells[start + group + c.FAILED] = requests - 1
+    assert c.read_failures(buffer, 0, "v8") == (46, 42)
+
+
 def test_every_cell_of_a_column_is_read_back_as_the_count_it_was_written_for():
     buffer = file_of(1)
     block = c.Block(buffer, 0)
@@ -45,7 +56,7 @@ def test_every_cell_of_a_column_is_read_back_as_the_count_it_was_written_for():
     for offset in cells:
         block.cells[start + offset] = offset
     found = c.read_version(buffer, 0, version="v", identity="v")
-    groups = (found.picked, found.selected, found.half)
+    groups = (found.picked, found.matched, found.selected, found.half)
     names = [name for name in found.picked.__struct_fields__ if name != "latency"]
     seen = [n for group in groups for n in (*(getattr(group, name) for name in names), *group.latency)]
     seen += [found.other, found.saved_by_stable, found.retries, found.ejections]
