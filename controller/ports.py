@@ -21,6 +21,7 @@ from controller.core.status import (
     RouterObserved,
     Status,
     VersionObserved,
+    Workload,
 )
 from headgate.wire.plan import Applied, RoutePlan
 from headgate.wire.telemetry import Telemetry
@@ -136,9 +137,9 @@ class Workloads(Protocol):
         ...
 
     async def apply(
-        self, key: str, documents: Mapping[str, Mapping[str, Any]], running: frozenset[str]
+        self, key: str, documents: Mapping[str, Mapping[str, Any]], running: Mapping[str, Workload]
     ) -> None:
-        """Start what shall run and does not, stop what runs and shall not; idempotent, returns without waiting for readiness."""
+        """Start what shall run and does not, stop what runs and shall not, as `running` says by identity; idempotent, returns without waiting for readiness."""
         ...
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from controller.core import draft as drafts
-from controller.core import holds, slots, steps, trial
+from controller.core import holds, rivals, slots, steps, trial
 from controller.core.checks import Verdict
 from controller.core.draft import Draft
 from controller.core.plan import attempt_of
@@ -22,6 +22,7 @@ from controller.core.status import (
     Pause,
     Reason,
     Retiring,
+    Rival,
     Status,
     Track,
     Verb,
@@ -53,6 +54,10 @@ def _rollback(draft: Draft, action: Action) -> str | None:
         return None
     if stable is not None and stable.name == action.version:
         return _rollback_stable(draft, action, stable)
+    rival = _rival(status, action.version)
+    if rival is not None:
+        rivals.fail(draft, rival, Cause.OPERATOR, action.reason, action.actor)
+        return None
     if any(failed.name == action.version and failed.is_latched for failed in status.failed):
         return None  # it has no share, and that is what was asked for
     return _not_on_trial(status, action.version)
@@ -187,7 +192,9 @@ def _retry(draft: Draft, action: Action) -> str | None:
     status = draft.status
     if not any(failed.name == action.version and failed.is_latched for failed in status.failed):
         return f"{action.version} has not failed"
-    if draft.spec.target != action.version:
+    candidate = status.candidate
+    beside = () if candidate is None else rivals.named(draft.spec, candidate.track, candidate.name)
+    if draft.spec.target != action.version and action.version not in beside:
         return f"the target is {draft.spec.target}: set it to {action.version} first"
     if status.stable is not None and status.stable.name == action.version:
         return f"{action.version} is stable until {status.candidate.name if status.candidate else 'another'} is ready"
@@ -247,6 +254,29 @@ def _skip_stage(draft: Draft, action: Action) -> str | None:
     return None
 
 
+def _restart(draft: Draft, action: Action) -> str | None:
+    """Replace a version's replicas without a rollout, one after another, each once its successor is ready."""
+    ref = _that_runs(draft.status, action.version)
+    if ref is None:
+        return f"{action.version} does not run: nothing of it is there to restart"
+    seen = draft.seen(ref.identity)
+    if seen.replicas is None and seen.endpoints:
+        return f"{action.version} is not run by Headgate: restart it where it runs"
+    count = dict(draft.status.restarts).get(ref.identity, 0) + 1
+    others = tuple(asked for asked in draft.status.restarts if asked[0] != ref.identity)
+    draft.status = replace(draft.status, restarts=(*others, (ref.identity, count)))
+    why = f": {action.reason}" if action.reason else ""
+    draft.tell(Reason.RESTARTED, f"{action.actor} restarts the replicas of {action.version}{why}")
+    return None
+
+
+def _that_runs(status: Status, name: str) -> VersionRef | None:
+    """The version of that name that is stable, on trial, or still kept."""
+    on_trial = (status.candidate,) if status.candidate is not None else ()
+    every = (*((status.stable,) if status.stable else ()), *on_trial, *status.rivals, *status.retiring)
+    return next((VersionRef(one.name, one.identity) for one in every if one.name == name), None)
+
+
 def _undo(draft: Draft, action: Action) -> str | None:
     """Make an earlier version the target: the one before, or the one named."""
     if draft.spec.target != action.version:
@@ -263,7 +293,16 @@ def _undo(draft: Draft, action: Action) -> str | None:
     return None
 
 
+def _rival(status: Status, name: str) -> Rival | None:
+    return next((rival for rival in status.rivals if rival.name == name), None)
+
+
 def _not_on_trial(status: Status, version: str) -> str:
+    if status.candidate is not None and _rival(status, version) is not None:
+        return (
+            f"{version} takes part beside {status.candidate.name}, whose stages these are: "
+            f"to make it the one, `headgate set-target {version}`"
+        )
     if status.candidate is not None:
         return f"{version} is not on trial, {status.candidate.name} is"
     return f"{version} is not on trial; nothing is" + (
@@ -281,4 +320,5 @@ _VERBS: Final[dict[Verb, Callable[[Draft, Action], str | None]]] = {
     Verb.APPROVE: _approve,
     Verb.SKIP_STAGE: _skip_stage,
     Verb.UNDO: _undo,
+    Verb.RESTART: _restart,
 }

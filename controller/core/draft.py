@@ -4,6 +4,7 @@ The draft is private to one call of `decide`. Its inputs stay as they are; only 
 replaced as the passes go on, and the consequences (records, events, answers) are gathered beside it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Final
@@ -23,6 +24,7 @@ from controller.core.status import (
     Outcome,
     Reason,
     Retiring,
+    Rival,
     RouterObserved,
     Status,
     VersionObserved,
@@ -44,13 +46,17 @@ _ABSENT: Final = VersionObserved()
 
 @dataclass(slots=True)
 class Draft:
-    """Inputs of one decision, the status as far as it has come, and what follows from it. `elapsed_s` is since the last."""
+    """Inputs of one decision, the status as far as it has come, and what follows from it. `elapsed_s` is since the last.
+
+    `results` are the candidate's, `rival_results` by identity those of who is on trial beside it.
+    """
 
     spec: Spec
     observed: Observed
     results: tuple[CheckResult, ...]
     now: float
     status: Status
+    rival_results: Mapping[str, tuple[CheckResult, ...]] = field(default_factory=dict)
     elapsed_s: float = 0.0
     records: list[DecisionRecord] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -61,7 +67,7 @@ class Draft:
         """What is seen of the version with this identity."""
         return self.observed.versions.get(identity, _ABSENT)
 
-    def is_ready(self, ref: Candidate | VersionRef | None) -> bool:
+    def is_ready(self, ref: Candidate | Rival | VersionRef | None) -> bool:
         """Has the version an endpoint that is ready?"""
         return ref is not None and bool(self.seen(ref.identity).endpoints)
 
@@ -83,6 +89,30 @@ def weight_of(draft: Draft, version: str) -> int:
 def compiled_steps(draft: Draft, candidate: Candidate) -> tuple[Step, ...]:
     """The steps this candidate goes through."""
     return steps.steps_of(draft.spec, candidate.track)
+
+
+def ref_of(version: Candidate | Rival) -> VersionRef:
+    """A version on trial by its name and identity."""
+    return VersionRef(version.name, version.identity)
+
+
+def gains(draft: Draft, candidate: Candidate, step: Step) -> bool:
+    """Would this step let more live requests, or others, reach the candidate than now?"""
+    if step.weight > weight_of(draft, candidate.name):
+        return True
+    if step.match is None:
+        return False
+    present = (
+        steps.at(compiled_steps(draft, candidate), candidate.step) if candidate.issued_generation else None
+    )
+    return present is None or present.match != step.match
+
+
+def is_exposed(draft: Draft, candidate: Candidate) -> bool:
+    """May live requests reach the candidate now?"""
+    step = steps.at(compiled_steps(draft, candidate), candidate.step)
+    is_matched = candidate.issued_generation != 0 and step.match is not None
+    return is_matched or weight_of(draft, candidate.name) > 0
 
 
 def is_acknowledged(draft: Draft, generation: int) -> bool:
@@ -116,6 +146,8 @@ def record(
     actor: str = "",
 ) -> None:
     """Say why a share changed from `weights[0]` to `weights[1]`, with the evidence at hand."""
+    is_rival = next((r for r in draft.status.rivals if r.name == version), None)
+    evidence = draft.results if is_rival is None else draft.rival_results.get(is_rival.identity, ())
     draft.records.append(
         DecisionRecord(
             at=draft.now,
@@ -128,25 +160,56 @@ def record(
             epoch=draft.status.epoch,
             generation=PENDING,
             actor=actor,
-            checks=draft.results,
+            checks=evidence,
         )
     )
 
 
-def set_weight(draft: Draft, candidate: Candidate, step: Step, why: str) -> None:
-    """Give the candidate the step's share; a change of share is recorded."""
+def set_weight(draft: Draft, version: Candidate | Rival, step: Step, why: str) -> None:
+    """Give a version on trial the step's share, as far as stable has it; a change of share is recorded."""
     stable = draft.status.stable
-    before = weight_of(draft, candidate.name)
-    if stable is None or before == step.weight:
+    if stable is None:
         return
-    moved = slots.with_weight(draft.status.slots, stable.name, candidate.name, step.weight)
-    raised = step.weight > before
-    sentence = f"{candidate.name} from {percent(before)} to {percent(step.weight)}: {why}"
+    before = weight_of(draft, version.name)
+    after = min(step.weight, before + weight_of(draft, stable.name))
+    if before == after:
+        return
+    moved = slots.with_weight(draft.status.slots, stable.name, version.name, after)
+    raised = after > before
+    sentence = f"{version.name} from {percent(before)} to {percent(after)}: {why}"
     because = draft.status.because if raised else sentence
     draft.status = replace(draft.status, slots=moved, because=because)
     reason = Reason.WEIGHT_RAISED if raised else Reason.WEIGHT_LOWERED
-    record(draft, reason, candidate.name, (before, step.weight), sentence, stage=step.title)
+    record(draft, reason, version.name, (before, after), sentence, stage=step.title)
     draft.tell(reason, sentence)
+
+
+def record_exposure(draft: Draft, version: Candidate | Rival, step: Step) -> None:
+    """Say that requests that match reach this version from now on: no share, but live traffic all the same."""
+    if step.match is None:
+        return
+    weight = weight_of(draft, version.name)
+    sentence = f"{version.name} answers {step.title.removeprefix('match ')} from now on"
+    record(draft, Reason.STAGE_ENTERED, version.name, (weight, weight), sentence, stage=step.title)
+
+
+def drop_rival(draft: Draft, rival: Rival, reason: Reason, why: str, actor: str = "") -> None:
+    """Take a rival off: its share to stable at once; it stops after every router acknowledged and it drained."""
+    status = draft.status
+    before = weight_of(draft, rival.name)
+    if before:
+        sentence = f"{rival.name} from {percent(before)} to {percent(0)}: {why}"
+        record(draft, reason, rival.name, (before, 0), sentence, actor=actor)
+        status = replace(status, because=sentence)
+    drain_s = draft.spec.capacity.drain_s if rival.was_issued else 0.0
+    retiring = Retiring(rival.name, rival.identity, PENDING if rival.was_issued else 0, drain_s, 0.0)
+    back = status.stable.name if status.stable else rival.name
+    draft.status = replace(
+        status,
+        rivals=tuple(r for r in status.rivals if r.identity != rival.identity),
+        slots=slots.renamed(status.slots, rival.name, back),
+        retiring=(*(r for r in status.retiring if r.identity != rival.identity), retiring),
+    )
 
 
 def fail(draft: Draft, candidate: Candidate, cause: Cause, why: str, actor: str = "") -> None:
@@ -187,22 +250,24 @@ def end_trial(draft: Draft, outcome: str, reason: Reason, why: str, actor: str =
     candidate, stable = draft.status.candidate, draft.status.stable
     if candidate is None or stable is None:
         return
-    before = weight_of(draft, candidate.name)
-    drain_s = draft.spec.capacity.drain_s if before else 0.0
+    before, was_exposed = weight_of(draft, candidate.name), is_exposed(draft, candidate)
+    drain_s = draft.spec.capacity.drain_s if was_exposed else 0.0
     since = PENDING if candidate.issued_generation else 0  # no plan ever named it: nobody has to acknowledge
     retiring = Retiring(candidate.name, candidate.identity, since, drain_s, 0.0)
     draft.status = replace(
         draft.status,
         candidate=None,
         paused=None,
-        slots=slots.all_to(stable.name),
+        slots=slots.renamed(draft.status.slots, candidate.name, stable.name),
         because=why,
         retiring=(*draft.status.retiring, retiring),
     )
-    if before:
+    if was_exposed:
         record(draft, reason, candidate.name, (before, 0), why, actor=actor)
     remember(draft, VersionRef(candidate.name, candidate.identity), outcome, why, candidate.started_at, actor)
     draft.tell(reason, why)
+    for rival in draft.status.rivals:
+        drop_rival(draft, rival, Reason.WEIGHT_LOWERED, f"the trial of {candidate.name} is over")
 
 
 def remember(

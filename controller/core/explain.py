@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from controller.core import draft as drafts
-from controller.core import holds, steps, trial
+from controller.core import holds, rivals, routers, steps, trial
 from controller.core.checks import AtMost, Check, NoSlower, NoWorse
 from controller.core.draft import Draft
 from controller.core.effects import OnFail
@@ -53,7 +53,7 @@ def _first(draft: Draft) -> Place:
         return Place(Phase.STALLED, f"{stable.name}, the first version, keeps crashing: {seen.message}")
     if not seen.endpoints:
         return _waiting(f"{stable.name}, the first version: {seen.message or 'it is starting'}")
-    return _waiting(f"a router to serve {stable.name}: {trial.router_obstacle(draft) or 'soon'}")
+    return _waiting(f"a router to serve {stable.name}: {routers.obstacle(draft) or 'soon'}")
 
 
 def _waiting(what: str) -> Place:
@@ -121,7 +121,8 @@ def _on_trial(draft: Draft, candidate: Candidate) -> Place:
         why = trial.obstacle(draft, candidate, step) or "it is about to begin"
         where = f"{candidate.name} waits for stage 1 of {steps.stage_count(compiled)}, {step.title}: {why}"
         return Place(Phase.PAUSED if draft.is_paused else Phase.PROGRESSING, where, why)
-    where = f"{candidate.name} at {percent(drafts.weight_of(draft, candidate.name))}, stage {step.stage + 1} of {steps.stage_count(compiled)}"
+    share = f"{percent(drafts.weight_of(draft, candidate.name))}{rivals.beside(draft)}"
+    where = f"{candidate.name} at {share}, stage {step.stage + 1} of {steps.stage_count(compiled)}"
     if draft.is_paused:
         by = draft.status.paused.by if draft.status.paused else "its spec"
         return Place(Phase.PAUSED, f"{where}, paused by {by}; checks go on", _resumed(draft))
@@ -200,6 +201,7 @@ def _missing(draft: Draft, candidate: Candidate) -> Iterator[str]:
             f"router {router.id} to acknowledge {step.title}"
             for router in drafts.lagging(draft, candidate.issued_generation)
         )
+    yield from rivals.waiting(draft)
     yield from trial.each_unmet(draft, candidate, step)
     if candidate.step + 1 < len(compiled):
         why = trial.obstacle(draft, candidate, compiled[candidate.step + 1])

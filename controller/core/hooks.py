@@ -127,13 +127,12 @@ def fatal(draft: Draft, candidate: Candidate) -> str | None:
 
 def _moving(draft: Draft, candidate: Candidate, step: Step | None) -> dict[str, Hook]:
     """The hooks that come before this move, by the id of the effect."""
-    weight = drafts.weight_of(draft, candidate.name)
     moments = {}
     if step is None:
         moments[HookAt.BEFORE_PROMOTION] = "promotion"
     elif candidate.issued_generation == 0:
         moments[HookAt.BEFORE_TRAFFIC] = "traffic"
-    if step is not None and step.weight > weight:
+    if step is not None and drafts.gains(draft, candidate, step):
         moments[HookAt.BEFORE_INCREASE] = f"{candidate.steps_digest}|{step.stage}|{step.title}"
     trial = draft.status.effects.trials
     return {

@@ -3,9 +3,9 @@
 The numbers are those of `docs/reliability.md`; the rest of them need the world and are checked in tests.
 """
 
-from controller.core import slots, steps
+from controller.core import capacity, slots, steps
 from controller.core.spec import Spec
-from controller.core.status import Candidate, Decision, Observed, Reason, Status, Track, VersionRef
+from controller.core.status import Candidate, Decision, Observed, Reason, Rival, Status, Track, VersionRef
 
 
 def violations(spec: Spec, before: Status, decision: Decision, observed: Observed) -> tuple[str, ...]:
@@ -13,35 +13,89 @@ def violations(spec: Spec, before: Status, decision: Decision, observed: Observe
     return (
         *_share_is_allowed(spec, decision.status),
         *_shares_add_up(decision),
+        *_match_is_allowed(spec, decision),
         *_failed_only_falls(before, decision.status),
         *_raised_only_when_ready(before, decision.status, observed),
         *_raised_only_when_warm(spec, before, decision.status, observed),
         *_raises_are_recorded(before, decision),
+        *_capacity_carries_traffic(spec, decision),
         *_numbers_never_fall(before, decision),
     )
+
+
+def _on_trial(status: Status) -> tuple[Candidate | Rival, ...]:
+    return () if status.candidate is None else (status.candidate, *status.rivals)
+
+
+def _step(spec: Spec, candidate: Candidate) -> steps.Step:
+    return steps.at(steps.steps_of(spec, candidate.track), candidate.step)
 
 
 def _share_is_allowed(spec: Spec, after: Status) -> tuple[str, ...]:
     candidate = after.candidate
     if candidate is None:
-        return ()
-    share = slots.weight_of(after.slots, candidate.name)
-    if candidate.issued_generation == 0:
-        return () if share == 0 else (f"I1: {candidate.name} has {share} before its first step was issued",)
-    allowed = steps.at(steps.steps_of(spec, candidate.track), candidate.step).weight
-    return () if share <= allowed else (f"I1: {candidate.name} has {share}, its step allows {allowed}",)
+        return (f"I1: {after.rivals[0].name} is on trial beside nobody",) if after.rivals else ()
+    step = _step(spec, candidate)
+    found = []
+    for version in _on_trial(after):
+        share = slots.weight_of(after.slots, version.name)
+        takes_part = version is candidate or version.name in step.rivals
+        allowed = step.weight if takes_part and candidate.issued_generation else 0
+        if share > allowed:
+            limit = (
+                f", its step allows {allowed}"
+                if candidate.issued_generation
+                else " before its first step was issued"
+            )
+            found.append(f"I1: {version.name} has {share}{limit}")
+    return tuple(found)
 
 
 def _shares_add_up(decision: Decision) -> tuple[str, ...]:
     after = decision.status
     if after.stable is None:
         return () if decision.plan is None else ("I2: a plan without a stable version",)
-    owners = {after.stable.name} | ({after.candidate.name} if after.candidate else set())
+    owners = {after.stable.name} | {version.name for version in _on_trial(after)}
     found = (
         [] if slots.is_sound(after.slots, owners) else [f"I2: slots {after.slots} are not 10,000 of {owners}"]
     )
     if decision.plan is not None and decision.plan.slots != after.slots:
         found.append("I2: the plan's slots are not those of the status")
+    return tuple(found)
+
+
+def _match_is_allowed(spec: Spec, decision: Decision) -> tuple[str, ...]:
+    """Requests that match go to nobody but stable and who has the present step's traffic, with the step's share each."""
+    plan, after = decision.plan, decision.status
+    if plan is None or plan.match is None or after.stable is None:
+        return ()
+    candidate = after.candidate
+    step = None if candidate is None or not candidate.issued_generation else _step(spec, candidate)
+    if candidate is None or step is None or step.match is None:
+        return ("I1: requests are matched in a step that matches none",)
+    names = {candidate.name, *(rival.name for rival in after.rivals if rival.step == candidate.step)}
+    found = []
+    if not slots.is_sound(plan.match.slots, names | {after.stable.name}):
+        found.append(f"I2: the matching slots {plan.match.slots} are not 10,000 of {names} and stable")
+    for name in sorted(names):
+        share = slots.weight_of(plan.match.slots, name)
+        if share > step.match.share:
+            found.append(f"I1: {name} has {share} of those that match, its step allows {step.match.share}")
+    return tuple(found)
+
+
+def _capacity_carries_traffic(spec: Spec, decision: Decision) -> tuple[str, ...]:
+    """I7: as many replicas as the traffic needs, of everybody who has some."""
+    after = decision.status
+    every = (*((after.stable,) if after.stable else ()), *_on_trial(after))
+    found = []
+    for version in every:
+        wanted = decision.running.get(version.identity)
+        least = capacity.needed(spec, slots.weight_of(after.slots, version.name))
+        if version is after.stable:
+            least = spec.capacity.replicas
+        if wanted is None or wanted.replicas < least:
+            found.append(f"I7: {version.name} needs {least} replicas and gets {wanted}")
     return tuple(found)
 
 
@@ -59,21 +113,30 @@ def _failed_only_falls(before: Status, after: Status) -> tuple[str, ...]:
 
 
 def _raised_only_when_ready(before: Status, after: Status, observed: Observed) -> tuple[str, ...]:
+    back = _brought_back(before, after)
     return tuple(
         f"I4: {ref.name} was raised without a ready endpoint"
-        for ref in (_raised(before, after), _brought_back(before, after))
-        if ref is not None and not ((seen := observed.versions.get(ref.identity)) and seen.endpoints)
+        for ref in (*_raised(before, after), *_newly_issued(before, after), *((back,) if back else ()))
+        if not ((seen := observed.versions.get(ref.identity)) and seen.endpoints)
     )
 
 
 def _raised_only_when_warm(spec: Spec, before: Status, after: Status, observed: Observed) -> tuple[str, ...]:
-    candidate = _raised(before, after)
-    if candidate is None or spec.warmup is None or candidate.track is Track.RETURN:
+    candidate = after.candidate
+    if spec.warmup is None or candidate is None or candidate.track is Track.RETURN:
         return ()
-    seen = observed.versions.get(candidate.identity)
-    if (seen is not None and seen.is_warm) or candidate.warming_s >= spec.warmup.max_wait_s:
-        return ()
-    return (f"I4: {candidate.name} was raised before it was warm, or maxWait was over",)
+    found = []
+    for version in _raised(before, after):
+        seen = observed.versions.get(version.identity)
+        first = not isinstance(version, Rival) or not _was_issued(before, version)
+        waited = candidate.warming_s if version is candidate else candidate.total_s
+        if first and not (seen is not None and seen.is_warm) and waited < spec.warmup.max_wait_s:
+            found.append(f"I4: {version.name} was raised before it was warm, or maxWait was over")
+    return tuple(found)
+
+
+def _was_issued(status: Status, rival: Rival) -> bool:
+    return any(known.identity == rival.identity and known.was_issued for known in status.rivals)
 
 
 def _raises_are_recorded(before: Status, decision: Decision) -> tuple[str, ...]:
@@ -82,20 +145,26 @@ def _raises_are_recorded(before: Status, decision: Decision) -> tuple[str, ...]:
     told = [record.version for record in decision.records if record.reason is Reason.WEIGHT_RAISED]
     left = [record.version for record in decision.records if record.reason is Reason.ROLLING_BACK]
     found = []
-    if told != ([raised.name] if raised else []):
-        found.append(
-            f"I5: increases of {told} are recorded, raised is {raised.name if raised else 'nothing'}"
-        )
+    if sorted(told) != sorted(version.name for version in raised):
+        names = ", ".join(version.name for version in raised) or "nothing"
+        found.append(f"I5: increases of {told} are recorded, raised is {names}")
     if back is not None and before.stable is not None and left.count(before.stable.name) != 1:
         found.append(f"I5: {back.name} came back with {left.count(before.stable.name)} records of one")
     return tuple(found)
 
 
-def _raised(before: Status, after: Status) -> Candidate | None:
-    """The candidate, if this decision gave it more."""
-    candidate = after.candidate
-    rose = candidate is not None and _share(after, candidate.identity) > _share(before, candidate.identity)
-    return candidate if rose else None
+def _raised(before: Status, after: Status) -> tuple[Candidate | Rival, ...]:
+    """Who is on trial and was given more by this decision."""
+    return tuple(
+        version
+        for version in _on_trial(after)
+        if _share(after, version.identity) > _share(before, version.identity)
+    )
+
+
+def _newly_issued(before: Status, after: Status) -> tuple[Rival, ...]:
+    """The rivals that this decision gave their first traffic, copies and matching requests included."""
+    return tuple(rival for rival in after.rivals if rival.was_issued and not _was_issued(before, rival))
 
 
 def _brought_back(before: Status, after: Status) -> VersionRef | None:
@@ -123,7 +192,7 @@ def _numbers_never_fall(before: Status, decision: Decision) -> tuple[str, ...]:
 
 def _share(status: Status, identity: str) -> int:
     """The share of the version with this identity, by the name it has in this status."""
-    for ref in (status.stable, status.candidate):
+    for ref in (status.stable, *_on_trial(status)):
         if ref is not None and ref.identity == identity:
             return slots.weight_of(status.slots, ref.name)
     return 0

@@ -5,19 +5,30 @@ what may go on; then the plan. It is total: any combination of inputs gives a de
 without the stage's permission and a person's or the evidence's.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 import msgspec
 
+from controller.core import capacity, explain, holds, hooks, rivals, slots, steps, trial, warming
 from controller.core import draft as drafts
-from controller.core import explain, holds, hooks, slots, steps, trial, warming
 from controller.core import plan as plans
 from controller.core.actions import act
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric
 from controller.core.draft import PENDING, Draft
 from controller.core.spec import Spec
-from controller.core.status import Candidate, Decision, Observed, Phase, Reason, Retiring, Status, VersionRef
+from controller.core.status import (
+    Candidate,
+    Decision,
+    Observed,
+    Phase,
+    Reason,
+    Retiring,
+    Rival,
+    Status,
+    VersionRef,
+)
 from controller.core.steps import Step
 from headgate.wire.plan import RoutePlan
 
@@ -33,11 +44,22 @@ RECENT_MAX: Final = 16
 """So many past plans' weights are remembered, to say what a lagging router still does."""
 
 
+NOBODY: Final[Mapping[str, tuple[CheckResult, ...]]] = {}
+
+
 def decide(
-    spec: Spec, status: Status, observed: Observed, results: tuple[CheckResult, ...], now: float
+    spec: Spec,
+    status: Status,
+    observed: Observed,
+    results: tuple[CheckResult, ...],
+    now: float,
+    rival_results: Mapping[str, tuple[CheckResult, ...]] = NOBODY,
 ) -> Decision:
-    """What shall be, given all that is known at `now` (Unix seconds); `results` are of the candidate's present step."""
-    draft = Draft(spec, observed, results, now, status)
+    """What shall be, given all that is known at `now` (Unix seconds).
+
+    `results` are of the candidate's present step, `rival_results` of the rivals in it, by identity.
+    """
+    draft = Draft(spec, observed, results, now, status, rival_results)
     _make_sound(draft)
     _turn_clocks(draft)
     hooks.settle(draft)
@@ -45,8 +67,10 @@ def decide(
     for action in observed.actions:
         act(draft, action)
     trial.follow_spec(draft)
+    rivals.watch(draft)
     trial.watch(draft)
     trial.proceed(draft)
+    rivals.follow(draft)
     return _conclude(draft, status)
 
 
@@ -73,14 +97,17 @@ def _make_sound(draft: Draft) -> None:
     stable, candidate = status.stable, status.candidate
     if stable is None or (candidate is not None and _is_one(candidate, stable)):
         candidate = None
+    status = replace(status, candidate=candidate)
+    status = replace(status, rivals=rivals.make_sound(status))
     if stable is None:
         status = replace(status, slots=())
     else:
         owners = {stable.name} | ({candidate.name} if candidate and candidate.issued_generation else set())
+        owners |= {rival.name for rival in status.rivals if rival.was_issued}
         if not slots.is_sound(status.slots, owners):
             status = replace(status, slots=slots.all_to(stable.name))
-    draft.status = replace(status, candidate=candidate)
-    if candidate is not None and candidate.issued_generation:
+    draft.status = status
+    if candidate is not None:
         _cap(draft, candidate)
 
 
@@ -93,9 +120,16 @@ def _cap(draft: Draft, candidate: Candidate) -> None:
     """No more share than the step allows (I1), unless an edited spec is about to be followed."""
     compiled = drafts.compiled_steps(draft, candidate)
     step = steps.at(compiled, candidate.step)
-    is_edited = steps.digest(compiled) != candidate.steps_digest
-    if not is_edited and drafts.weight_of(draft, candidate.name) > step.weight:
-        drafts.set_weight(draft, candidate, step, "it had more than its step allows")
+    if steps.digest(compiled) != candidate.steps_digest:
+        return
+    on_trial: tuple[Candidate | Rival, ...] = (candidate, *draft.status.rivals)
+    for version in on_trial:
+        takes_part = version is candidate or version.name in step.rivals
+        allowed = step.weight if takes_part and candidate.issued_generation else 0
+        if drafts.weight_of(draft, version.name) > allowed:
+            drafts.set_weight(
+                draft, version, replace(step, weight=allowed), "it had more than its step allows"
+            )
 
 
 def _turn_clocks(draft: Draft) -> None:
@@ -161,6 +195,9 @@ def _conclude(draft: Draft, before: Status) -> Decision:
         for r in draft.status.retiring
     )
     draft.status = replace(draft.status, candidate=candidate, retiring=retiring)
+    running = capacity.running(draft.spec, draft.status, draft.observed)
+    kept = tuple(asked for asked in draft.status.restarts if asked[0] in running)
+    draft.status = replace(draft.status, restarts=kept)
     place = explain.place(draft)
     if place.phase is Phase.STALLED and draft.status.phase is not place.phase:
         draft.tell(Reason.STALLED, place.message)
@@ -175,7 +212,7 @@ def _conclude(draft: Draft, before: Status) -> Decision:
     return Decision(
         status=draft.status,
         plan=plan,
-        running=_running(draft.status),
+        running=running,
         records=tuple(replace(r, generation=generation) for r in draft.records),
         events=tuple(draft.events),
         actions=tuple(draft.answers),
@@ -214,13 +251,6 @@ def _issued_step(draft: Draft) -> Step | None:
     if candidate is None or candidate.issued_generation == 0:
         return None
     return steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
-
-
-def _running(status: Status) -> frozenset[str]:
-    """Identities of all versions that must run: stable, the candidate, and whatever still retires."""
-    wanted = [status.stable.identity] if status.stable else []
-    wanted += [status.candidate.identity] if status.candidate else []
-    return frozenset([*wanted, *(r.identity for r in status.retiring)])
 
 
 def _requeue_at(draft: Draft) -> float | None:

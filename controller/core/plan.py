@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from hashlib import blake2b
+from typing import Final
 
 import msgspec
 
+from controller.core import slots
 from controller.core.spec import Spec
 from controller.core.status import Failed, Status, VersionObserved, VersionRef
 from controller.core.steps import Step
-from headgate.wire.plan import Overrides, PlanVersion, Role, RoutePlan, Shadow
+from headgate.wire.plan import Match, Overrides, PlanVersion, Role, RoutePlan, Shadow
+
+SHADOWS_MAX: Final = 4
+"""So many versions a plan gives copies to."""
 
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -23,10 +28,8 @@ def route_plan(
     if status.stable is None:
         return None
     versions = _versions(spec, status, step, observed)
-    candidate = status.candidate
-    shadows: tuple[Shadow, ...] = ()
-    if candidate is not None and step is not None and step.sample_ppm:
-        shadows = (Shadow(candidate.name, step.sample_ppm),)
+    taking_part = _taking_part(status, step)
+    sample_ppm = step.sample_ppm if step is not None else 0
     return RoutePlan(
         rollout=spec.key,
         epoch=status.epoch,
@@ -38,15 +41,34 @@ def route_plan(
         stable=status.stable.name,
         versions=versions,
         slots=status.slots,
-        shadows=shadows,
+        shadows=tuple(Shadow(name, sample_ppm) for name in taking_part[:SHADOWS_MAX] if sample_ppm),
         identity=spec.traffic.identity,
         overrides=_overrides(spec, status, versions),
+        match=_match(status.stable.name, taking_part, step),
         guard=spec.policy.guard,
         limits=spec.traffic.limits,
         capture=spec.traffic.capture,
         comparison=spec.traffic.comparison,
         counted_paths=spec.traffic.counted_paths,
     )
+
+
+def _taking_part(status: Status, step: Step | None) -> tuple[str, ...]:
+    """The candidate and the rivals that have its step's traffic; none while it has none."""
+    candidate = status.candidate
+    if candidate is None or step is None:
+        return ()
+    return (candidate.name, *(rival.name for rival in status.rivals if rival.step == candidate.step))
+
+
+def _match(stable: str, taking_part: tuple[str, ...], step: Step | None) -> Match | None:
+    """How the matching requests are split: a share to each that takes part, what is left to stable."""
+    if step is None or step.match is None:
+        return None
+    owned = slots.all_to(stable)
+    for name in taking_part:
+        owned = slots.with_weight(owned, stable, name, step.match.share)
+    return Match(step.match.conditions, owned)
 
 
 def plan_digest(plan: RoutePlan) -> str:
@@ -96,6 +118,9 @@ def _versions(
     candidate = status.candidate
     if candidate is not None and step is not None:
         add(VersionRef(candidate.name, candidate.identity), "candidate", candidate.attempt)
+        for rival in status.rivals:
+            if rival.was_issued:
+                add(VersionRef(rival.name, rival.identity), "candidate", rival.attempt)
     for retiring in status.retiring:
         if retiring.name not in found and len(found) < 8:
             ref = VersionRef(retiring.name, retiring.identity)

@@ -10,7 +10,7 @@ from typing import Final
 from controller.core.checks import Check
 from controller.core.effects import Hook, Notification
 from controller.core.schedule import ALWAYS, Schedule
-from headgate.wire.plan import Capture, Comparison, Guard, IdentityKey, Limits, Overrides, Rewrite
+from headgate.wire.plan import Capture, Comparison, Condition, Guard, IdentityKey, Limits, Overrides, Rewrite
 
 FULL: Final = 10_000
 """All live traffic, in basis points."""
@@ -65,7 +65,11 @@ class VersionSpec:
 
 @dataclass(frozen=True, slots=True)
 class ShadowStage:
-    """The candidate answers `sample_ppm` copies per million for `duration_s` and until `min_pairs` were compared."""
+    """The candidate answers `sample_ppm` copies per million for `duration_s` and until `min_pairs` were compared.
+
+    Here and in the next two stages `to` names who takes part: the target always does, the others beside it, each
+    with as much as the target (see `controller.core.rivals`).
+    """
 
     sample_ppm: int
     duration_s: float = 0.0
@@ -73,6 +77,7 @@ class ShadowStage:
     checks: tuple[str, ...] = ()
     advance: Advance = Advance.ON_PASS
     max_stay_s: float | None = None
+    to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,30 @@ class CanaryStage:
     advance: Advance = Advance.UNLESS_FAIL
     max_stay_s: float | None = None
     risk_budget: float | None = None
+    to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The requests for which all `conditions` hold, and the `share` of them (basis points) that each version gets.
+
+    Below all of them the split is random among the matching, so stable can be compared with in the same requests.
+    """
+
+    conditions: tuple[Condition, ...]
+    share: int = FULL
+
+
+@dataclass(frozen=True, slots=True)
+class MatchStage:
+    """A/B: only requests that match reach the candidate, for `duration_s`; nobody else does."""
+
+    match: Match
+    duration_s: float = 0.0
+    checks: tuple[str, ...] = ()
+    advance: Advance = Advance.ON_PASS
+    max_stay_s: float | None = None
+    to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +157,7 @@ class FullStage:
     max_stay_s: float | None = None
 
 
-Stage = ShadowStage | CanaryStage | ApprovalStage | PauseStage | FlipStage | FullStage
+Stage = ShadowStage | CanaryStage | MatchStage | ApprovalStage | PauseStage | FlipStage | FullStage
 
 AUTO_WEIGHTS: Final = (100, 200, 500, 1000, 2000, 3500, 5000)
 """The weights of `ramp: auto`, in basis points."""
@@ -152,8 +181,17 @@ class DecisionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How versions come and go: `drain_s` after the routers acknowledged that traffic left, `keep_stable_warm_s` for the one before, `progress_deadline_s` to become ready."""
+    """How many of a version run, and how versions come and go.
 
+    `replicas` of each; with `scale_with_weight` a candidate has as many as its share needs, at least `min_replicas`,
+    and stable stays whole. `max_surge` more may run while replicas are replaced. `drain_s` runs after the routers
+    acknowledged that traffic left, `keep_stable_warm_s` for the one before, `progress_deadline_s` to become ready.
+    """
+
+    replicas: int = 1
+    max_surge: int = 1
+    scale_with_weight: bool = False
+    min_replicas: int = 1
     drain_s: float = 60.0
     keep_stable_warm_s: float = 86_400.0
     progress_deadline_s: float = 600.0

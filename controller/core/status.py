@@ -56,6 +56,7 @@ class Reason(StrEnum):
     APPROVED = "Approved"
     STAGE_SKIPPED = "StageSkipped"
     RETARGETED = "Retargeted"
+    RESTARTED = "Restarted"
     WORLD_DRIFT = "WorldDrift"
     STALLED = "Stalled"
     WARMED = "Warmed"
@@ -78,6 +79,7 @@ class Verb(StrEnum):
     APPROVE = "approve"
     SKIP_STAGE = "skip-stage"
     UNDO = "undo"
+    RESTART = "restart"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,20 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """Another version that takes part in the candidate's stages. `step` is the one whose traffic it has, -1 if none.
+
+    `was_issued`: some plan of this trial gave it traffic, so it drains when it leaves.
+    """
+
+    name: str
+    identity: str
+    attempt: int = 1
+    step: int = -1
+    was_issued: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Retiring:
     """A version whose traffic was taken away: kept until every router acknowledged `since_generation`, then `drain_s`, then `warm_s` more.
 
@@ -214,6 +230,10 @@ class Status:
     queue: tuple[str, ...] = ()
     """Targets that wait for the trial under way to end, in order."""
     candidate: Candidate | None = None
+    rivals: tuple[Rival, ...] = ()
+    """Who else is on trial beside the candidate; none without a candidate."""
+    restarts: tuple[tuple[str, int], ...] = ()
+    """(identity, how often people asked to replace its replicas) of versions that run."""
     failed: tuple[Failed, ...] = ()
     retiring: tuple[Retiring, ...] = ()
     slots: tuple[SlotRange, ...] = ()
@@ -243,6 +263,7 @@ class VersionObserved:
     """What is seen of one version's workload. `endpoints` are ready. `is_crash_looping`: it keeps dying.
 
     `is_warm`: those endpoints were measured fast, as `Spec.warmup` asks; `warmth` is that measurement in words.
+    `replicas` are ready, of as many as shall run; None where they are not ours to start and count.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -252,6 +273,20 @@ class VersionObserved:
     message: str = ""
     is_warm: bool = False
     warmth: str = ""
+    replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """How one version shall run: so many `replicas`, of which none is older than `restarts` (see `Status.restarts`).
+
+    Older ones are replaced one after another, `surge` more than `replicas` at most at a time: a new one is ready
+    before an old one goes.
+    """
+
+    replicas: int = 1
+    restarts: int = 0
+    surge: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +380,7 @@ class ActionResult:
 class Decision:
     """What shall be. The host records `status` first, then publishes `plan`, then brings workloads to `running`.
 
-    `plan` is None while there is nothing to serve. `running` holds the identities that must run; all others of this
+    `plan` is None while there is nothing to serve. `running` says by identity how each version that must run does; all others of this
     rollout are stopped. `target`: the spec's target is to become this version, as a person asked. `effects`: all hooks and notifications
     that are to run, once `status` is recorded; those that run already are among them. `requeue_at` is
     the next instant that matters if nothing happens before; None: none.
@@ -353,7 +388,7 @@ class Decision:
 
     status: Status
     plan: RoutePlan | None
-    running: frozenset[str]
+    running: Mapping[str, Workload]
     records: tuple[DecisionRecord, ...] = ()
     events: tuple[Event, ...] = ()
     actions: tuple[ActionResult, ...] = ()

@@ -17,6 +17,8 @@ from controller.core.spec import (
     CanaryStage,
     FlipStage,
     FullStage,
+    Match,
+    MatchStage,
     OnExpire,
     PauseStage,
     ShadowStage,
@@ -24,6 +26,7 @@ from controller.core.spec import (
     Stage,
 )
 from controller.core.status import Track
+from headgate.wire.plan import Condition
 
 
 class Gate(StrEnum):
@@ -46,7 +49,8 @@ class Step:
     """One thing the machine does: give the candidate `weight` and `sample_ppm` copies, and wait for the gate.
 
     `stage` is the index of the user's stage, `kind` its word, `title` how people read it. `weight` is in basis
-    points and is also the most the candidate may have in this step (I1). `min_s` runs on the step's clock.
+    points and is also the most the candidate may have in this step (I1). `match`: what it gets beside, or in place
+    of, its weight. `rivals` take part with as much each. `min_s` runs on the step's clock.
     """
 
     stage: int
@@ -55,6 +59,8 @@ class Step:
     weight: int
     gate: Gate
     sample_ppm: int = 0
+    match: Match | None = None
+    rivals: tuple[str, ...] = ()
     min_s: float = 0.0
     min_pairs: int = 0
     checks: tuple[str, ...] = ()
@@ -64,6 +70,11 @@ class Step:
     quorum: int = 0
     expires_s: float | None = None
     on_expire: OnExpire = OnExpire.HOLD
+
+    @property
+    def load(self) -> int:
+        """The most requests a version gets in this step, copies among them, in basis points of all there are."""
+        return max(self.weight, -(-self.sample_ppm // 100), self.match.share if self.match else 0)
 
 
 def percent(basis_points: int) -> str:
@@ -123,11 +134,12 @@ def resume_at(steps: tuple[Step, ...], present: Step) -> int:
     """Where a candidate in `present` goes on after its stages were edited: never at a higher weight.
 
     The step that is the same but for its place; else the last of those with the same kind and weight; else the
-    last one with no more weight than it has; else the first.
+    last one with no more weight than it has; else the first. Never one that matches: only its own gates lead there.
     """
-    alike = [i for i, step in enumerate(steps) if (step.kind, step.weight) == (present.kind, present.weight)]
+    known = [(i, step) for i, step in enumerate(steps) if step.match is None]
+    alike = [i for i, step in known if (step.kind, step.weight) == (present.kind, present.weight)]
     same = [i for i in alike if steps[i].sample_ppm == present.sample_ppm]
-    lower = [i for i, step in enumerate(steps) if step.weight <= present.weight]
+    lower = [i for i, step in known if step.weight <= present.weight]
     return (same or alike or lower or [0])[-1]
 
 
@@ -137,6 +149,8 @@ def _compile(index: int, stage: Stage, before: Step | None) -> list[Step]:
             return _shadow(index, stage, before)
         case CanaryStage():
             return _canary(index, stage)
+        case MatchStage():
+            return _match(index, stage)
         case ApprovalStage():
             return _approval(index, stage, before)
         case PauseStage():
@@ -159,6 +173,7 @@ def _shadow(index: int, stage: ShadowStage, before: Step | None) -> list[Step]:
             weight=before.weight if before else 0,
             gate=gate,
             sample_ppm=stage.sample_ppm,
+            rivals=stage.to,
             min_s=stage.duration_s,
             min_pairs=stage.min_pairs,
             checks=stage.checks,
@@ -176,6 +191,7 @@ def _canary(index: int, stage: CanaryStage) -> list[Step]:
             title=f"canary {percent(weight)}",
             weight=weight,
             gate=_canary_gate(stage, is_last=position == last),
+            rivals=stage.to,
             min_s=stage.every_s,
             checks=stage.checks,
             max_stay_s=stage.max_stay_s,
@@ -191,6 +207,33 @@ def _canary_gate(stage: CanaryStage, *, is_last: bool) -> Gate:
     return Gate.FRESH if stage.risk_budget is None else Gate.RISK
 
 
+def _match(index: int, stage: MatchStage) -> list[Step]:
+    asked = " and ".join(_asked(condition) for condition in stage.match.conditions)
+    share = "all" if stage.match.share == FULL else percent(stage.match.share)
+    return [
+        Step(
+            stage=index,
+            kind="match",
+            title=f"match {share} of {asked}",
+            weight=0,
+            gate=Gate.PASS if stage.advance is Advance.ON_PASS else Gate.FRESH,
+            match=stage.match,
+            rivals=stage.to,
+            min_s=stage.duration_s,
+            checks=stage.checks,
+            max_stay_s=stage.max_stay_s,
+        )
+    ]
+
+
+def _asked(condition: Condition) -> str:
+    """A condition as people read it: `header x-beta: 1`, `cookie beta: v2…`, `header x-beta`."""
+    source = condition.source.replace(":", " ", 1)
+    if condition.exact is not None:
+        return f"{source}: {condition.exact}"
+    return source if condition.prefix is None else f"{source}: {condition.prefix}…"
+
+
 def _approval(index: int, stage: ApprovalStage, before: Step | None) -> list[Step]:
     who = f" by {' or '.join(stage.roles)}" if stage.roles else ""
     return [
@@ -200,6 +243,8 @@ def _approval(index: int, stage: ApprovalStage, before: Step | None) -> list[Ste
             title=f"approval{who}",
             weight=before.weight if before else 0,
             gate=Gate.APPROVAL,
+            match=before.match if before else None,
+            rivals=before.rivals if before else (),
             checks=before.checks if before else (),
             roles=stage.roles,
             quorum=stage.quorum,
@@ -218,6 +263,8 @@ def _pause(index: int, stage: PauseStage, before: Step | None) -> list[Step]:
             title=f"pause {stage.duration_s:g} s" if timed else "pause until somebody resumes it",
             weight=before.weight if before else 0,
             gate=Gate.TIME if timed else Gate.PERSON,
+            match=before.match if before else None,
+            rivals=before.rivals if before else (),
             min_s=stage.duration_s or 0.0,
             checks=before.checks if before else (),
         )
@@ -232,6 +279,8 @@ def _flip(index: int, stage: FlipStage, before: Step | None) -> list[Step]:
         weight=before.weight if before else 0,
         gate=Gate.PASS,
         sample_ppm=stage.preview_ppm,
+        match=before.match if before else None,
+        rivals=before.rivals if before else (),
         checks=stage.before,
         max_stay_s=stage.max_stay_s,
     )

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from controller.core import capacity, holds, hooks, rivals, routers, slots, steps, warming
 from controller.core import draft as drafts
-from controller.core import holds, hooks, slots, steps, warming
 from controller.core.checks import Check, CheckResult, Lack, Metric, Verdict
 from controller.core.draft import PENDING, Draft
 from controller.core.spec import FULL, OnExpire, OnInconclusive, Spec, Supersede, VersionSpec, WorldDrift
@@ -188,7 +188,8 @@ def _follow_stages(draft: Draft, candidate: Candidate) -> None:
     weight = drafts.weight_of(draft, candidate.name)
     present = replace(steps.at(compiled, candidate.step), weight=weight)
     index = steps.resume_at(compiled, present)
-    begins_anew = not candidate.issued_generation or compiled[index].weight > weight == 0
+    is_matched = weight == 0 and steps.at(compiled, candidate.step).match is not None
+    begins_anew = not candidate.issued_generation or compiled[index].weight > weight == 0 or is_matched
     edited = Candidate(
         name=candidate.name,
         identity=candidate.identity,
@@ -205,6 +206,7 @@ def _follow_stages(draft: Draft, candidate: Candidate) -> None:
         failed=candidate.failed,
     )
     draft.status = replace(draft.status, candidate=edited)
+    rivals.reset(draft, None if begins_anew else compiled[index])
     if not begins_anew and compiled[index].weight < weight:
         drafts.set_weight(draft, edited, compiled[index], "the stages were edited and allow no more")
 
@@ -345,6 +347,7 @@ def _enter(draft: Draft, candidate: Candidate, index: int, why: str) -> None:
     step = compiled[index]
     if obstacle(draft, candidate, step) is not None or holds.must_ask(draft, candidate, step):
         return
+    gains = drafts.gains(draft, candidate, step)
     is_new_stage = candidate.issued_generation == 0 or compiled[candidate.step].stage != step.stage
     entered = replace(
         candidate,
@@ -363,7 +366,10 @@ def _enter(draft: Draft, candidate: Candidate, index: int, why: str) -> None:
         draft.tell(
             Reason.STAGE_ENTERED, f"{candidate.name} enters stage {step.stage + 1} of {total}: {step.title}"
         )
+    rivals.make_room(draft, step)
     drafts.set_weight(draft, entered, step, why)
+    if gains and step.match is not None:
+        drafts.record_exposure(draft, entered, step)
 
 
 def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
@@ -376,8 +382,10 @@ def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
     unanswered = holds.on_hooks(draft, candidate, step)
     if unanswered is not None:
         return unanswered
-    if step.weight <= drafts.weight_of(draft, candidate.name):
-        return None
+    is_rise = drafts.gains(draft, candidate, step)
+    short = capacity.obstacle(draft, candidate, step) if is_rise or not candidate.issued_generation else None
+    if short is not None or not is_rise:
+        return short
     if (
         candidate.track is Track.RETURN
         and draft.status.stable
@@ -386,25 +394,7 @@ def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
         return None  # away from a version that a person rolled back: for that one it is a decrease
     if not draft.is_ready(draft.status.stable):
         return f"{draft.status.stable.name if draft.status.stable else 'stable'} has no ready endpoint to go back to"
-    return router_obstacle(draft) or holds.on_move(draft, candidate)
-
-
-def router_obstacle(draft: Draft) -> str | None:
-    """Why the routers do not allow an increase now; None when they do."""
-    if not draft.observed.routers:
-        return "no router has asked for its plan yet"
-    for router in draft.observed.routers:
-        if router.pinned is not None:
-            return f"router {router.id} is pinned to {router.pinned}: unpin it to go on"
-        if router.error:
-            return f"router {router.id} refused the plan: {router.error}"
-    silent = drafts.silent(draft)
-    if silent:
-        return f"router {silent[0].id} is silent: bring it back, or `headgate router forget {silent[0].id}`"
-    lagging = drafts.lagging(draft, draft.status.generation)
-    if lagging:
-        return f"router {lagging[0].id} has not acknowledged plan {draft.status.generation}"
-    return None
+    return routers.obstacle(draft) or holds.on_move(draft, candidate)
 
 
 def unmet(draft: Draft, candidate: Candidate, step: Step) -> str | None:
@@ -538,6 +528,8 @@ def _promote(draft: Draft, candidate: Candidate, why: str) -> None:
         slots=slots.all_to(candidate.name),
         retiring=(*(_cooling(draft, r) for r in status.retiring), leaving),
     )
+    for rival in draft.status.rivals:
+        drafts.drop_rival(draft, rival, Reason.WEIGHT_LOWERED, f"{candidate.name} is promoted")
     sentence = f"{candidate.name} is promoted to stable at {percent(FULL)}: {why}"
     drafts.record(draft, Reason.PROMOTED, candidate.name, (FULL, FULL), sentence, actor=candidate.passed_by)
     ref = VersionRef(candidate.name, candidate.identity)

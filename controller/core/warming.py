@@ -10,7 +10,7 @@ from controller.core import draft as drafts
 from controller.core.draft import Draft
 from controller.core.slots import weight_of
 from controller.core.spec import Spec
-from controller.core.status import Candidate, Reason, Status, Track
+from controller.core.status import Candidate, Reason, Rival, Status, Track
 from controller.core.steps import Step, steps_of
 
 
@@ -22,6 +22,23 @@ def is_asked(spec: Spec, status: Status) -> bool:
     ahead = steps_of(spec, candidate.track)[candidate.step :]
     has_all = all(step.weight <= weight_of(status.slots, candidate.name) for step in ahead)
     return not is_overdue(spec, candidate) and not (candidate.issued_generation and has_all)
+
+
+def subject(spec: Spec, status: Status) -> Candidate | Rival | None:
+    """Who is to be measured now, one at a time: the candidate, but rivals that wait for it once the candidate has traffic."""
+    candidate = status.candidate
+    if candidate is not None and candidate.issued_generation and candidate.failed is None:
+        waiting = next((rival for rival in status.rivals if awaits(spec, candidate, rival)), None)
+        if waiting is not None:
+            return waiting
+    return candidate if is_asked(spec, status) else None
+
+
+def awaits(spec: Spec, candidate: Candidate, rival: Rival) -> bool:
+    """Is the rival's first traffic to wait until it is warm? Not once the trial has lasted for `maxWait`."""
+    if spec.warmup is None or rival.was_issued:
+        return False
+    return candidate.total_s < spec.warmup.max_wait_s
 
 
 def is_overdue(spec: Spec, candidate: Candidate) -> bool:
@@ -53,8 +70,7 @@ def clock(draft: Draft, candidate: Candidate) -> float:
 
 def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
     """Why this step's traffic waits for the candidate to be warm; None when it does not."""
-    is_first = candidate.issued_generation == 0
-    if not is_first and step.weight <= drafts.weight_of(draft, candidate.name):
+    if candidate.issued_generation and not drafts.gains(draft, candidate, step):
         return None
     seen = draft.seen(candidate.identity)
     if draft.spec.warmup is None or candidate.track is Track.RETURN or seen.is_warm:

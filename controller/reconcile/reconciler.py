@@ -9,20 +9,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from controller.core.analysis.inputs import Arms, Inputs, Roles, StepContext
-from controller.core.analysis.judge import judge
-from controller.core.analysis.state import decode_state, encode_state
+from controller.core.analysis.inputs import Arms
+from controller.core.analysis.state import FRESH, decode_state, encode_state
 from controller.core.checks import Check, CheckResult
 from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
 from controller.core.slots import weight_of
 from controller.core.spec import Spec
-from controller.core.status import Action, Decision, Observed, Phase, Status, VersionObserved, VersionRef
-from controller.core.steps import at, steps_of
-from controller.core.warming import is_asked
+from controller.core.status import Action, Decision, Observed, Phase, Status, VersionObserved
+from controller.core.warming import subject
 from controller.errors import NotLeader, StoreConflict, StoreUnavailable
 from controller.ports import Compiled, Effects, Recorded, Routers, Store, Stored, Warmth, Workloads
 from controller.reconcile.gather import Gatherer, Wanted
+from controller.reconcile.trial import Judged, Measured, judge_trial, on_trial
 from controller.telemetry import Metrics
 from headgate.log import Log
 
@@ -137,8 +136,9 @@ class Reconciler:
             actions=self._store.pending_actions(key),
             effects=self._effects.outcomes(key),
         )
-        analysis, results = self._judge(stored, spec, before, checks, ahead, now)
-        decision = decide(spec, before, observed, results, now)
+        analysis, judged = self._judge(stored, spec, before, checks, ahead, now)
+        results = judged.results
+        decision = decide(spec, before, observed, results, now, judged.rivals)
         broken = violations(spec, before, decision, observed)
         if broken:
             self._metrics.invariant_broken()
@@ -158,7 +158,7 @@ class Reconciler:
         if decision.target is not None:
             return Again(now)
         if stored.deleting and _has_left(decision):
-            await self._workloads.apply(key, compiled.versions, frozenset())
+            await self._workloads.apply(key, compiled.versions, {})
             await self._store.delete(key)
             return self._gone(key)
         return Done() if decision.requeue_at is None else Again(decision.requeue_at)
@@ -166,9 +166,9 @@ class Reconciler:
     def _with_warmth(
         self, spec: Spec, before: Status, versions: Mapping[str, VersionObserved]
     ) -> Mapping[str, VersionObserved]:
-        """What is seen of the versions, the candidate also measured while its warmth matters."""
-        warmup, candidate = spec.warmup, before.candidate
-        version = spec.version(candidate.name) if candidate is not None and is_asked(spec, before) else None
+        """What is seen of the versions, one on trial also measured while its warmth matters."""
+        warmup, cold = spec.warmup, subject(spec, before)
+        version = spec.version(cold.name) if cold is not None else None
         seen = versions.get(version.identity) if version is not None else None
         if warmup is None or version is None or seen is None:
             self._warmth.stop(spec.key)
@@ -183,38 +183,29 @@ class Reconciler:
         checks: tuple[Check, ...],
         ahead: Ahead | None,
         now: float,
-    ) -> tuple[bytes, tuple[CheckResult, ...]]:
-        """The verdicts on the candidate's present step, and the evidence to keep; both empty without a candidate."""
-        candidate = before.candidate
+    ) -> tuple[bytes, Judged]:
+        """The verdicts on who is on trial in the present step, and the evidence to keep; empty without a candidate."""
         kept = ahead.analysis if ahead else stored.analysis
-        if candidate is None or not checks:
-            return (kept if candidate is not None else b""), ()
-        step = at(steps_of(spec, candidate.track), candidate.step)
-        state, results = judge(
-            (*spec.checks, *(check for check in checks if check not in spec.checks)),
-            tuple(check.name for check in checks),
-            Roles(VersionRef(candidate.name, candidate.identity), candidate.attempt, before.stable),
-            decode_state(kept),
-            Inputs(tuple(self._routers.reports(stored.key)), self._counts(stored.key, checks, before)),
-            StepContext(
-                ordinal=candidate.step,
-                generation=candidate.issued_generation,
-                acknowledged_at=candidate.acknowledged_at,
-                weight=weight_of(before.slots, candidate.name),
-                sample_ppm=step.sample_ppm,
-            ),
-            spec.policy.alpha,
-            now,
+        if before.candidate is None or not checks:
+            return (kept if before.candidate is not None else b""), Judged(FRESH)
+        measured = Measured(
+            tuple(self._routers.reports(stored.key)),
+            {
+                version.name: self._counts(stored.key, checks, before, version.name)
+                for version in on_trial(before)
+            },
         )
-        return encode_state(state), results
+        judged = judge_trial(spec, before, checks, decode_state(kept), measured, now)
+        return encode_state(judged.state), judged
 
-    def _counts(self, key: str, checks: tuple[Check, ...], before: Status) -> dict[str, Arms]:
-        if before.candidate is None or before.stable is None:
+    def _counts(self, key: str, checks: tuple[Check, ...], before: Status, version: str) -> dict[str, Arms]:
+        """What the providers last said of this version and of stable, by the check that asked."""
+        if before.stable is None:
             return {}
-        candidate, stable = before.candidate.name, before.stable.name
+        stable = before.stable.name
         return {
             check.name: Arms(
-                candidate=self._gatherer.latest(key, (check.query, candidate)),
+                candidate=self._gatherer.latest(key, (check.query, version)),
                 stable=self._gatherer.latest(key, (check.query, stable)),
             )
             for check in checks
@@ -267,7 +258,7 @@ class Reconciler:
             stored.status, phase=Phase.STALLED, message=why, observed_generation=stored.generation
         )
         if status != stored.status:
-            decision = Decision(status=status, plan=None, running=frozenset())
+            decision = Decision(status=status, plan=None, running={})
             unread = Recorded(decision, stored.analysis, stored.results, version=stored.version)
             await self._store.record(stored.key, unread)
             self._log.error("the stored spec is not accepted", rollout=stored.key, why=why)
@@ -290,10 +281,10 @@ def _is_news(before: Status, decision: Decision, results: tuple[CheckResult, ...
 
 
 def _wanted(checks: tuple[Check, ...], status: Status) -> frozenset[Wanted]:
-    """The queries the checks need: each for the candidate and for stable."""
+    """The queries the checks need: each for who is on trial and for stable."""
     if status.candidate is None or status.stable is None:
         return frozenset()
-    names = (status.candidate.name, status.stable.name)
+    names = (*(version.name for version in on_trial(status)), status.stable.name)
     return frozenset((check.query, name) for check in checks if check.query is not None for name in names)
 
 

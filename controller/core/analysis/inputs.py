@@ -55,7 +55,8 @@ class StepContext:
 
     `generation` is the plan generation that gave the step its traffic. `acknowledged_at` is when the last router
     acknowledged it (Unix seconds), None until then: nothing measured before counts for the step. `weight` is the
-    candidate's live share in basis points, `sample_ppm` its share of copies per million.
+    candidate's live share in basis points, `sample_ppm` its share of copies per million. `matched`: the two are
+    compared in the requests that match, which the routers count apart.
     """
 
     ordinal: int
@@ -63,6 +64,7 @@ class StepContext:
     acknowledged_at: float | None
     weight: int = 0
     sample_ppm: int = 0
+    matched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def _share(check: Check, checks: tuple[Check, ...]) -> float:
 
 
 def _judge_one(check: Check, state: CheckState | None, context: _Context) -> tuple[CheckState, CheckResult]:
-    asks = f"{check.metric} {check.limit} {check.query} {check.per_slice}"
+    asks = f"{check.metric} {check.limit} {check.query} {check.per_slice}" + " matched" * context.step.matched
     if state is None or state.asks != asks:
         state = CheckState(asks, {}, {})
     if any(line.has_failed for line in state.lines.values()):
@@ -184,13 +184,13 @@ def _look(check: Check, state: CheckState, context: _Context) -> _Look:
 
 
 def _look_at_reports(check: Check, state: CheckState, context: _Context) -> _Look:
-    read = reports.reader(check, context.roles, state.boundary)
+    read = reports.reader(check, context.roles, state.boundary, matched=context.step.matched)
     may_fall = check.metric is Metric.LATENCY
     generation, now = context.step.generation, context.now
     news = reports.news(context.inputs.reports, state.baselines, read, generation, may_fall, now)
     since = min(state.looked_at, now) if state.looked_at else now
     dispersion = state.dispersion
-    if news.counted and check.metric is not Metric.DISAGREEMENT:
+    if news.counted and check.metric is not Metric.DISAGREEMENT and not context.step.matched:
         dispersion = add_tick(dispersion, news.halves._replace(elapsed_s=now - since))
     moved = _said(state._replace(baselines=news.baselines, dispersion=dispersion), news.skipped)
     lack = f"router {', '.join(sorted(news.silent)[:3])} is silent" if news.silent else ""

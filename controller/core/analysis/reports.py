@@ -24,6 +24,9 @@ Read = Callable[[Telemetry, Mapping[str, Counted]], Mapping[str, Counted]]
 The second argument is what the same life of the router had counted before: what the report does not mention stays so.
 """
 
+Arm = Callable[[VersionCounters], Outcomes]
+"""Which requests of a version are compared: those of the split, or those that match."""
+
 FRESH_S: Final = 17.0
 """A router silent for longer than two reports and 15 s has no fresh data."""
 
@@ -48,17 +51,21 @@ class News:
     silent: tuple[str, ...]
 
 
-def reader(check: Check, roles: Roles, boundary: Boundary | None) -> Read:
-    """How to read the check's counters from a report; `boundary` is needed for latency only."""
+def reader(check: Check, roles: Roles, boundary: Boundary | None, *, matched: bool = False) -> Read:
+    """How to read the check's counters from a report; `boundary` is needed for latency only.
+
+    `matched`: of the requests that match, which are counted apart, in place of all others.
+    """
+    arm: Arm = (lambda version: version.matched) if matched else (lambda version: version.picked)
     if check.metric is Metric.DISAGREEMENT:
         return lambda report, before: _pairs(report, before, roles, check)
     if check.metric is Metric.LATENCY and boundary is not None:
         index = boundary.bucket
-        hanging = _hanging(index)
+        hanging = _nothing_hangs if matched else _hanging(index)  # what is in flight is not told apart
         return lambda report, before: {
-            WHOLE: _arms(report, before, roles, lambda o: _slow(o, index), hanging)
+            WHOLE: _arms(report, before, roles, arm, lambda o: _slow(o, index), hanging)
         }
-    return lambda report, before: {WHOLE: _arms(report, before, roles, _failed, lambda _: 0)}
+    return lambda report, before: {WHOLE: _arms(report, before, roles, arm, _failed, _nothing_hangs)}
 
 
 def news(
@@ -147,6 +154,7 @@ def _arms(
     report: Telemetry,
     before: Mapping[str, Counted],
     roles: Roles,
+    arm: Arm,
     count: Callable[[Outcomes], tuple[int, int]],
     hanging: Callable[[VersionCounters], int],
 ) -> Counted:
@@ -154,11 +162,11 @@ def _arms(
     stable = [v for v in report.versions if roles.stable is not None and v.identity == roles.stable.identity]
     for version in report.versions:
         if (version.identity, version.attempt) == (roles.candidate.identity, roles.attempt):
-            requests, events = count(version.picked)
+            requests, events = count(arm(version))
             late = hanging(version)
             counted = counted._replace(requests=requests + late, events=events + late)
     if stable:
-        ended = [count(version.picked) for version in stable]
+        ended = [count(arm(version)) for version in stable]
         halves = [count(version.half) for version in stable]
         late = sum(map(hanging, stable))
         counted = counted._replace(
@@ -168,6 +176,10 @@ def _arms(
             half_events=sum(events for _, events in halves),
         )
     return counted
+
+
+def _nothing_hangs(version: VersionCounters) -> int:
+    return 0
 
 
 def _failed(outcomes: Outcomes) -> tuple[int, int]:

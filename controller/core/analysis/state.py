@@ -101,7 +101,7 @@ class CheckState(NamedTuple):
 class AnalysisState:
     """The evidence of one try of one candidate against one stable; another of any of them starts anew.
 
-    `note` is said once in every text until the next candidate: that stored evidence was lost, for example.
+    `rivals` holds, by identity, the evidence of who is on trial beside it. `note` is said once in every text until the next candidate: that stored evidence was lost, for example.
     """
 
     candidate: str = ""
@@ -109,6 +109,7 @@ class AnalysisState:
     stable: str = ""
     checks: Mapping[str, CheckState] = field(default_factory=dict)
     note: str = ""
+    rivals: Mapping[str, "AnalysisState"] = field(default_factory=dict)
     format: int = FORMAT
 
 

@@ -70,7 +70,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Called]:
 
 
 def decision(status: Status | None = None, **parts: Any) -> Decision:
-    return Decision(status=status or Status(message="all is well"), plan=None, running=frozenset(), **parts)
+    return Decision(status=status or Status(message="all is well"), plan=None, running={}, **parts)
 
 
 def recorded(made: Decision, *results: CheckResult) -> Recorded:
@@ -288,7 +288,7 @@ def test_the_generation_counts_exactly_the_changes(store: Called, documents: lis
 
 def test_a_decision_that_changes_the_document_writes_both_or_neither(store: Called) -> None:
     store.put_document("default/fraud", {"spec": {"target": "v2"}})
-    decision = Decision(status=Status(epoch=3), plan=None, running=frozenset())
+    decision = Decision(status=Status(epoch=3), plan=None, running={})
     store.record("default/fraud", Recorded(decision, b"", (), {"spec": {"target": "v1"}}))
     stored = store.load("default/fraud")
     assert stored is not None

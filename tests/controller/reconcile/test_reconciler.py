@@ -12,7 +12,16 @@ from controller.core.analysis.inputs import Missing
 from controller.core.checks import AtMost, Check, Lack, Metric, PrometheusQuery
 from controller.core.effects import Effect, EffectOutcome, Hook, HookAt
 from controller.core.spec import CanaryStage, Capacity, FullStage, Spec, VersionSpec, Warmup
-from controller.core.status import Action, Decision, Phase, Reason, Verb, VersionObserved, VersionRef
+from controller.core.status import (
+    Action,
+    Decision,
+    Phase,
+    Reason,
+    Verb,
+    VersionObserved,
+    VersionRef,
+    Workload,
+)
 from controller.errors import StoreUnavailable
 from controller.ports import Compiled, Recorded, Stored
 from controller.reconcile.gather import Gatherer
@@ -31,7 +40,7 @@ class ReadyWorkloads:
     """Workloads whose versions are ready as soon as they shall run."""
 
     def __init__(self) -> None:
-        self.running: frozenset[str] = frozenset()
+        self.running: Mapping[str, Workload] = {}
 
     async def observe(
         self, key: str, documents: Mapping[str, Mapping[str, Any]]
@@ -43,7 +52,7 @@ class ReadyWorkloads:
         }
 
     async def apply(
-        self, key: str, documents: Mapping[str, Mapping[str, Any]], running: frozenset[str]
+        self, key: str, documents: Mapping[str, Mapping[str, Any]], running: Mapping[str, Workload]
     ) -> None:
         self.running = running
 
@@ -195,7 +204,7 @@ def test_a_candidate_without_checks_is_ramped_promoted_and_the_old_version_is_st
     scene = asyncio.run(story())
     assert scene.stored().status.phase is Phase.HEALTHY
     assert scene.weight("v2") == 10_000
-    assert scene.workloads.running == {"id-2"}
+    assert set(scene.workloads.running) == {"id-2"}
 
 
 def test_without_evidence_the_candidate_stays_where_it_is() -> None:
@@ -355,7 +364,7 @@ def test_a_stored_spec_that_is_not_accepted_stalls_and_leaves_the_traffic_alone(
     assert scene.stored().status.phase is Phase.STALLED
     assert "v9 is not among the versions" in scene.stored().status.message
     assert scene.weight("v1") == 10_000
-    assert scene.workloads.running == {"id-1"}
+    assert set(scene.workloads.running) == {"id-1"}
 
 
 def test_a_deleted_rollout_moves_all_traffic_to_stable_before_anything_stops() -> None:
@@ -378,7 +387,7 @@ def test_a_deleted_rollout_moves_all_traffic_to_stable_before_anything_stops() -
 
     scene, weights, _ = asyncio.run(story())
     assert weights == [0, 2]
-    assert scene.workloads.running == frozenset()
+    assert scene.workloads.running == {}
     assert scene.told[-1] is None
 
 

@@ -28,7 +28,7 @@ def a_decision(number: int) -> Recorded:
         decision=Decision(
             status=Status(observed_generation=number),
             plan=None,
-            running=frozenset(),
+            running={},
             events=(Event(float(number), Reason.STARTED, "x" * 200),),
             actions=(ActionResult(f"a{number}", True, "done"),),
         ),

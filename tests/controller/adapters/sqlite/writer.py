@@ -26,7 +26,7 @@ def recorded(number: int) -> Recorded:
         decision=Decision(
             status=Status(observed_generation=number, message=sentence),
             plan=None,
-            running=frozenset(),
+            running={},
             records=(DecisionRecord(0.0, Reason.WEIGHT_RAISED, "v8", 0, 1, "canary", sentence, 1, number),),
             events=(Event(float(number), Reason.STAGE_ENTERED, sentence),),
             actions=(ActionResult(f"a{number}", True, sentence),),
