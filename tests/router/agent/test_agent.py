@@ -11,17 +11,20 @@ import pytest
 
 from headgate.histogram import BUCKETS
 from headgate.wire.codec import encode
-from headgate.wire.plan import PlanVersion, Shadow
+from headgate.wire.plan import Condition, Match, PlanVersion, Shadow, SlotRange
 from headgate.wire.telemetry import GuardTrip, ShadowCounters
 from router.agent import planfile
 from router.agent.plans import assigned
 from router.core.channel import RUN_FILES
 from router.core.counters import (
+    FAILED,
     IN_FLIGHT,
     LATENCY,
+    MATCHED,
     PICKED,
     QUEUE_FULL,
     REQUESTS,
+    SELECTED,
     SERVING,
     STARTING,
     STATUS_2XX,
@@ -456,6 +459,54 @@ def test_metrics_carry_counts_buckets_and_every_drop_reason(bench: Bench) -> Non
     assert len(dropped) == 11
     assert lines['headgate_router_plan_info{rollout="ml/fraud",stable="v1",stage=""}'] == "1.0"
     assert lines['headgate_router_applied_generation{rollout="ml/fraud"}'] == "1.0"
+
+
+def test_matched_and_selected_requests_are_shown_apart(bench: Bench) -> None:
+    controller, agent = bench.controller(), bench.agent()
+    half = (SlotRange(0, 5_000, "v1"), SlotRange(5_000, 10_000, "v2"))
+    controller.plan = bench.plan(match=Match((Condition("header:x-a"),), half))
+    worker = bench.worker(agent.run)
+    agent.follow(controller)
+    bench.until(lambda: controller.acknowledged(controller.plan))
+    bench.until(lambda: agent.get("/v1/stats")["versions"])
+    start = column_start(worker.assignment.columns["id-2"])
+    for group, requests in ((PICKED, 1), (MATCHED, 20), (SELECTED, 300)):
+        worker.block.cells[start + group + REQUESTS] = requests
+        worker.block.cells[start + group + STATUS_2XX] = requests
+    worker.block.cells[start + MATCHED + FAILED] = 5
+    lines = bench.until(
+        lambda: (
+            (found := dict(line.rsplit(" ", 1) for line in agent.ask("/metrics")[1].splitlines()))
+            and found.get(
+                'headgate_router_matched_requests_total{class="2xx",rollout="ml/fraud",version="v2"}'
+            )
+            == "20.0"
+            and found
+        )
+    )
+    own = 'rollout="ml/fraud",version="v2"'
+    assert lines[f'headgate_router_requests_total{{class="2xx",{own}}}'] == "1.0"
+    assert lines[f'headgate_router_selected_requests_total{{class="2xx",{own}}}'] == "300.0"
+    assert lines[f"headgate_router_match_weight_ratio{{{own}}}"] == "0.5"
+    assert lines[f"headgate_router_weight_ratio{{{own}}}"] == "0.0"
+    row = bench.until(
+        lambda: (
+            (found := agent.get("/v1/stats?window=60s")["versions"]["v2"])["matched"]["failed"] == 5 and found
+        )
+    )
+    assert row["requests"] == 1
+    assert (row["matched"]["requests"], row["matched"]["failed"], row["matched"]["failed_ratio"]) == (
+        20,
+        5,
+        0.25,
+    )
+    assert (row["matched"]["by_class"]["status_2xx"], row["selected"]["requests"]) == (20, 300)
+    said = bench.until(
+        lambda: next(
+            (one for one in controller.telemetry if any(v.matched.requests for v in one.versions)), None
+        )
+    )
+    assert [one.matched.requests for one in said.versions] == [0, 20]
 
 
 def test_stats_are_of_the_window_alone_and_a_bad_window_is_refused(bench: Bench) -> None:

@@ -315,6 +315,43 @@ def test_a_malformed_plan_is_refused_by_field_with_and_without_check(
         assert said in err
 
 
+def test_check_says_who_matches_and_a_bad_condition_is_refused_by_field(stage: Stage, tmp_path: Path) -> None:
+    words = ("--plan", str(stage.plan_file), "--check", "--run", str(tmp_path / "never"))
+    slots = [{"start": 0, "end": 9_000, "version": "v1"}, {"start": 9_000, "end": 10_000, "version": "v2"}]
+    conditions = [
+        {"source": "header:x-country", "exact": "DE"},
+        {"source": "cookie:sid", "prefix": "beta-"},
+        {"source": "header:x-tester"},
+    ]
+    plan = json.loads(stage.plan_file.read_text()) | {"match": {"conditions": conditions, "slots": slots}}
+    stage.plan_file.write_text(json.dumps(plan))
+    code, out, _ = call(*words)
+    assert code == 0
+    assert (
+        "requests with header:x-country = 'DE' and cookie:sid = 'beta-*' and header:x-tester: v1 90 %, v2 10 %"
+        in out
+    )
+    conditions[0]["prefix"] = "D"
+    stage.plan_file.write_text(json.dumps(plan))
+    code, _, err = call(*words)
+    assert code == 1
+    assert "match.conditions[0]: exact and prefix are both given" in err
+
+
+def test_status_shows_matched_requests_beside_the_others(stage: Stage) -> None:
+    plan = json.loads(stage.plan_file.read_text())
+    match = {
+        "conditions": [{"source": "header:host"}],
+        "slots": [{"start": 0, "end": 10_000, "version": "v2"}],
+    }
+    stage.plan_file.write_text(json.dumps(plan | {"match": match}))
+    router = stage.serving()
+    assert router.get() == (200, "v2")
+    text = until(lambda: "1 requests" in (said := call("status", "--run", str(router.run))[1]) and said)
+    assert "v1: 100 %, 0 requests, 0 failed; of those that match 0 %\n" in text
+    assert "v2: 0 %, 0 requests, 0 failed; of those that match 100 %; matched: 1 requests, 0 failed" in text
+
+
 def test_check_says_what_would_be_served_and_starts_nothing(stage: Stage, tmp_path: Path) -> None:
     code, out, _ = call("--plan", str(stage.plan_file), "--check", "--run", str(tmp_path / "never"))
     assert code == 0
