@@ -7,7 +7,7 @@ from typing import Final
 NUMBER: Final = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
 DURATION: Final = rf"^(?=[0-9])({NUMBER}d)?({NUMBER}h)?({NUMBER}m(?!s))?({NUMBER}s)?({NUMBER}ms)?$"
 DURATION_WRITTEN: Final = r"(([0-9]{1,6}([.][0-9]{1,6})?d)?([0-9]{1,6}([.][0-9]{1,6})?h)?([0-9]{1,7}([.][0-9]{1,6})?m)?([0-9]{1,9}([.][0-9]{1,6})?s)?([0-9]{1,12}([.][0-9]{1,6})?ms)?)"
-"""The same for RE2, which looks neither ahead nor behind (so that "" matches), and within what CEL's durations can hold."""
+"""The same for RE2, which does not look ahead (so that "" matches), and within what CEL's durations can hold."""
 DURATION_EXAMPLE: Final = "a number and its unit, such as 500ms, 60s, 10m, 1h30m or 24h"
 
 _SECONDS: Final = {

@@ -24,13 +24,9 @@ def whole(expression: str, pattern: str) -> str:
 
 def seconds(duration: str) -> str:
     """A duration of ours as seconds (double): Go's, which CEL reads, with days before it."""
-    days = f'{duration}.contains("d") ? double({duration}.split("d")[0]) * 86400.0 : 0.0'
-    rest = f'{duration}.contains("d") ? {duration}.split("d")[1] : {duration}'
-    less = (
-        f'{duration}.endsWith("d") ? 0.0 : double(duration({rest}).getSeconds())'
-        f" + double(duration({rest}).getMilliseconds() % 1000) / 1000.0"
-    )
-    return f"(({days}) + ({less}))"
+    days = f'double("0" + {duration}.find("^[0-9.]+d").replace("d", ""))'
+    rest = f'double(duration("0s" + {duration}.find("[^d]*$")).getMilliseconds())'
+    return f"({days} * 86400.0 + {rest} / 1000.0)"
 
 
 def number(quantity: str, unit: str) -> str:

@@ -37,10 +37,10 @@ def parse(
     notifications must name one of them."""
     if not isinstance(document, Mapping):
         return Refused((Fault("", "type", f"a rollout is a mapping, with apiVersion: {API_VERSION}"),))
-    unfit = _unfit(document)
-    if unfit is not None:
-        return Refused((unfit,))
-    wanted = _as_written(document)
+    misfit = unfit(document)
+    if misfit is not None:
+        return Refused((misfit,))
+    wanted = as_written(document)
     kind = wanted.get("kind")
     if kind != KIND:
         sentence = (
@@ -59,7 +59,7 @@ def parse(
     return Parsed(rollout.key, wanted, rollout)
 
 
-def _unfit(document: object) -> Fault | None:
+def unfit(document: object) -> Fault | None:
     """Why the document is no plain, bounded value; asked first, so that nothing later meets a text it cannot encode."""
     left: list[tuple[str, object, int]] = [("", document, 0)]
     seen = 0
@@ -87,7 +87,8 @@ def _within(path: str, name: object) -> str:
     return f"{path}.{name}" if path else str(name)
 
 
-def _as_written(document: Mapping[str, Any]) -> dict[str, Any]:
+def as_written(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document without what servers add."""
     wanted = {name: value for name, value in document.items() if name != "status"}
     metadata = wanted.get("metadata")
     if isinstance(metadata, Mapping):

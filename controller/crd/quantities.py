@@ -36,7 +36,7 @@ def _plain(amount: Decimal) -> str:
     return f"{amount.normalize():f}"
 
 
-class _Quantity:
+class Quantity:
     """A string with a unit, between `least` and `most` (both written as a user would), read as a number."""
 
     pattern: str
@@ -85,6 +85,7 @@ class _Quantity:
     ) -> dict[str, Any]:
         return {
             "type": "string",
+            "minLength": 1,
             "maxLength": CHARACTERS_MAX,
             "x-kubernetes-validations": [
                 cel.shaped(self.written, f"is not {self.kind}: write {self.example}", rule="unit"),
@@ -101,19 +102,22 @@ class _Quantity:
         """The text that is read as this amount."""
         raise NotImplementedError
 
-    def _amount(self, text: str) -> str:
-        """CEL: the amount that `text`, which is CEL itself, names."""
+    def _amount(self) -> str:
+        """CEL: the amount that `self` names, in the unit of `_bound`."""
         raise NotImplementedError
 
+    def _bound(self, amount: Decimal) -> Decimal:
+        return amount
+
     def _within(self) -> str:
-        amount = self._amount("self")
-        return f"{amount} >= {self._amount(cel.text(self._least))} && {amount} <= {self._amount(cel.text(self._most))}"
+        least, most = (f"{_plain(self._bound(amount))}" for amount in self._bounds)
+        return f"{self._amount()} >= double({least}) && {self._amount()} <= double({most})"
 
     def _finer(self) -> list[cel.Validation]:
         return []
 
 
-class Duration(_Quantity):
+class Duration(Quantity):
     """`60s`, `10m`, `1h30m`, `250ms`, `1d`: read as seconds (float)."""
 
     pattern = DURATION
@@ -132,8 +136,8 @@ class Duration(_Quantity):
                 return f"{int(left / worth_s)}{unit}"
         return f"{(left * 1000).normalize():f}ms"
 
-    def _amount(self, text: str) -> str:
-        return cel.seconds(text)
+    def _amount(self) -> str:
+        return cel.seconds("self")
 
 
 class Milliseconds(Duration):
@@ -147,7 +151,7 @@ class Milliseconds(Duration):
         return super().write(amount / 1000)
 
 
-class Percent(_Quantity):
+class Percent(Quantity):
     """`5%`, `0.01%`: read as a fraction (float, 0 … 1)."""
 
     pattern = _PERCENT
@@ -162,8 +166,11 @@ class Percent(_Quantity):
         """`0.05` as `5%`."""
         return f"{_plain(Decimal(str(amount)) * 100)}%"
 
-    def _amount(self, text: str) -> str:
-        return cel.number(text, "%")
+    def _amount(self) -> str:
+        return cel.number("self", "%")
+
+    def _bound(self, amount: Decimal) -> Decimal:
+        return amount * 100
 
 
 class _WholePercent(Percent):
@@ -214,7 +221,7 @@ class PerMillion(_WholePercent):
     digits = 4
 
 
-class Points(_Quantity):
+class Points(Quantity):
     """`0.02pp`, percentage points: read as a fraction (float)."""
 
     pattern = _POINTS
@@ -229,11 +236,14 @@ class Points(_Quantity):
         """`0.0002` as `0.02pp`."""
         return f"{_plain(Decimal(str(amount)) * 100)}pp"
 
-    def _amount(self, text: str) -> str:
-        return cel.number(text, "pp")
+    def _amount(self) -> str:
+        return cel.number("self", "pp")
+
+    def _bound(self, amount: Decimal) -> Decimal:
+        return amount * 100
 
 
-class Size(_Quantity):
+class Size(Quantity):
     """`8Mi`, `64Ki`, `512`: read as bytes (int)."""
 
     pattern = _SIZE

@@ -1,0 +1,59 @@
+"""What a rule is: a name, how this program finds what breaks it, and what the API server is told to look for.
+
+One entry feeds `lint`, the API, local mode and the CRD, so that a spec is refused at each door by the same name.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from controller.crd import cel
+from controller.crd.cel import Validation
+
+Finding = tuple[str, str]
+"""The field's path and the sentence."""
+
+D = TypeVar("D")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A rule, or a part of it, in CEL: at every place where the model `on` is, `holds` must.
+
+    `says` is the sentence, or CEL for it if `is_cel`. The API server says where the model is; `path` adds the field
+    below that. Where the field depends on what was written (an index), `says` begins with its whole path and `: `.
+    """
+
+    on: str
+    holds: str
+    says: str
+    path: str = ""
+    is_cel: bool = False
+
+    def validation(self, rule: str) -> Validation:
+        """The entry of `x-kubernetes-validations`."""
+        make = cel.speaking if self.is_cel else cel.validation
+        return make(rule, self.holds, self.says, path=self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Generic[D]):
+    """One rule: `find` yields a finding for each place that breaks it.
+
+    `unseen` says what of it the API server cannot see, and why; what it lets through, the controller finds and says in
+    the object's status. One of the two is there for every rule.
+    """
+
+    name: str
+    find: Callable[[D], Iterator[Finding]]
+    forms: tuple[Form, ...] = ()
+    unseen: str = ""
+
+
+def validations(rules: Iterable[Rule[D]]) -> dict[str, list[Validation]]:
+    """All forms of the rules, by the model they stand at."""
+    found: dict[str, list[Validation]] = {}
+    for rule in rules:
+        for form in rule.forms:
+            found.setdefault(form.on, []).append(form.validation(rule.name))
+    return found
