@@ -59,6 +59,10 @@ def spec_of(rollout: models.ModelRollout, generation: int) -> core.Spec:
         checks=tuple(_check(check) for check in checks_of(spec)),
         policy=_policy(spec.decision),
         capacity=core.Capacity(
+            replicas=spec.replicas,
+            max_surge=spec.capacity.max_surge,
+            scale_with_weight=spec.capacity.scale_with_weight,
+            min_replicas=spec.capacity.min_replicas,
             drain_s=spec.capacity.drain,
             keep_stable_warm_s=spec.capacity.keep_stable_warm,
             progress_deadline_s=spec.capacity.progress_deadline,
@@ -101,10 +105,13 @@ def _stage(at: Placed, checks: list[models.Check]) -> tuple[core.Stage, ...]:
                     checks=first,
                     advance=core.Advance(stage.advance),
                     max_stay_s=stage.max_stay,
+                    to=tuple(stage.to or ()),
                 ),
             )
         case models.Canary() as stage:
             return _canary(stage, first)
+        case models.Match() as stage:
+            return (_match(stage, first),)
         case models.Approval() as stage:
             return (
                 core.ApprovalStage(
@@ -130,8 +137,23 @@ def _stage(at: Placed, checks: list[models.Check]) -> tuple[core.Stage, ...]:
             return (core.FullStage(bake_s=stage.bake, checks=first, max_stay_s=stage.max_stay),)
 
 
+def _match(stage: models.Match, checks: tuple[str, ...]) -> core.MatchStage:
+    asked = [(f"header:{one.name.lower()}", one) for one in stage.headers or ()]
+    asked += [(f"cookie:{one.name}", one) for one in stage.cookies or ()]
+    conditions = tuple(plan.Condition(source, one.exact, one.prefix) for source, one in asked)
+    return core.MatchStage(
+        match=core.Match(conditions, stage.share),
+        duration_s=stage.duration,
+        checks=checks,
+        advance=core.Advance(stage.advance),
+        max_stay_s=stage.max_stay,
+        to=tuple(stage.to or ()),
+    )
+
+
 def _canary(stage: models.Canary, checks: tuple[str, ...]) -> tuple[core.Stage, ...]:
     """One stage for `weights` and the automatic ramp; for `steps`, whose times differ, one for each run of equal times."""
+    to = tuple(stage.to or ())
     if stage.ramp is not None:
         return (
             core.CanaryStage(
@@ -140,6 +162,7 @@ def _canary(stage: models.Canary, checks: tuple[str, ...]) -> tuple[core.Stage, 
                 checks=checks,
                 max_stay_s=stage.max_stay,
                 risk_budget=stage.risk_budget,
+                to=to,
             ),
         )
     every = 60.0 if stage.every is None else stage.every
@@ -152,7 +175,12 @@ def _canary(stage: models.Canary, checks: tuple[str, ...]) -> tuple[core.Stage, 
     advance = core.Advance(stage.advance or "unlessFail")
     return tuple(
         core.CanaryStage(
-            weights=tuple(weights), every_s=time_s, checks=checks, advance=advance, max_stay_s=stage.max_stay
+            weights=tuple(weights),
+            every_s=time_s,
+            checks=checks,
+            advance=advance,
+            max_stay_s=stage.max_stay,
+            to=to,
         )
         for time_s, weights in runs
     )

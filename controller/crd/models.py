@@ -49,6 +49,8 @@ class Model(BaseModel):
         extra="forbid", strict=True, frozen=True, alias_generator=to_camel, allow_inf_nan=False
     )
     planned: ClassVar[Mapping[str, str]] = {}
+    null_is_default: ClassVar[bool] = False
+    """Is a field with nothing behind it there, with its defaults, rather than absent?"""
 
     @model_validator(mode="before")
     @classmethod
@@ -267,16 +269,20 @@ StageTime = Annotated[float, Duration("0s", "30d")]
 MaxStay = Annotated[float, Duration("1s", "90d")]
 
 
+TakePart = Annotated[list[Name], Field(min_length=1, max_length=4)]
+
+
 class Shadow(Model):
     """The candidate answers copies; users see stable only."""
 
     planned: ClassVar[Mapping[str, str]] = {
-        "to": "several shadows at once are not there yet",
         "selfCheck": "the noise floor by self-replay is not there yet",
         "source": "shadowing a person is not there yet",
     }
     sample: Sample = 1_000_000
     """Which share of the live requests is copied to the candidate."""
+    to: TakePart | None = None
+    """Versions that answer copies here, such as [v8, v9], the target always among them; left out, the target alone."""
     duration: StageTime = 0.0
     """The stage lasts at least this long."""
     min_pairs: Annotated[int, Field(ge=0, le=100_000_000)] = 0
@@ -308,6 +314,8 @@ class Canary(Model):
     """Rising shares of the live traffic, such as [1%, 5%, 25%]; 100% follows by itself as the stage full."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=64)] | None = None
     """The same where each weight has a time of its own: [{weight: 1%, every: 10m}, {weight: 25%, every: 1h}]."""
+    to: TakePart | None = None
+    """Versions that get the weight, each as much, the target always among them (A/B/n); left out, the target alone."""
     every: Annotated[float, Duration("0s", "30d")] | None = None
     """Time at each of weights, counted from when every router runs it; 60s if left out."""
     checks: CheckNames | None = None
@@ -320,6 +328,41 @@ class Canary(Model):
     """auto: raise the weight as fast as the evidence allows; needs riskBudget."""
     risk_budget: Annotated[float, Percent("0.0001%", "10%")] | None = None
     """What a step of the automatic ramp may cost at worst, as a share of all requests, such as 0.1%."""
+
+
+class Condition(Model):
+    """One thing that must be true of a request: the header or cookie is there, and is, or begins with, a text."""
+
+    name: Annotated[
+        str,
+        _matches(r"[A-Za-z0-9._-]{1,64}", "is not the name of a header or cookie, such as x-beta", 64),
+    ]
+    """Name of the header (its case does not matter) or cookie."""
+    exact: Annotated[str, Field(max_length=1024)] | None = None
+    """Its whole value."""
+    prefix: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """What its value begins with. Without exact and prefix it is enough that it is there."""
+
+
+class Match(Model):
+    """A/B: only requests for which all of `headers` and `cookies` hold reach the candidate, for `duration`."""
+
+    headers: Annotated[list[Condition], Field(min_length=1, max_length=8)] | None = None
+    """What must be true of the headers, such as [{name: x-beta, exact: "1"}]."""
+    cookies: Annotated[list[Condition], Field(min_length=1, max_length=8)] | None = None
+    """What must be true of the cookies, such as [{name: group, prefix: b}]."""
+    share: Weight = BasisPoints.parts
+    """Which share of the matching requests the candidate gets. Below 100% stable gets the rest of them at random, so the two can be compared."""
+    to: TakePart | None = None
+    """Versions that get the share, each as much, the target always among them; left out, the target alone."""
+    duration: StageTime = 0.0
+    """The stage lasts at least this long."""
+    checks: CheckNames | None = None
+    """Names of the checks that must conclude here; left out, all that can."""
+    advance: AdvanceName = "onPass"
+    """onPass: every required check must pass. unlessFail: it is enough that none fails."""
+    max_stay: MaxStay | None = None
+    """After this long in the stage without a conclusion, decision.onInconclusive is done."""
 
 
 class Approval(Model):
@@ -378,8 +421,8 @@ class Full(Model):
 class Stage(Model):
     """One stage: exactly one of these. `- full:` with nothing behind it is a stage with its defaults."""
 
+    null_is_default = True
     planned: ClassVar[Mapping[str, str]] = {
-        "match": "A/B by request is not there yet",
         "assist": "assistance is not there yet",
         "partial": "partial automation is not there yet",
     }
@@ -387,6 +430,8 @@ class Stage(Model):
     """Users see stable only; the candidate answers copies, and what both said is compared."""
     canary: Canary | None = None
     """The candidate gets rising shares of the live traffic."""
+    match: Match | None = None
+    """A/B: only requests with certain headers or cookies reach the candidate."""
     approval: Approval | None = None
     """People must approve; robots cannot."""
     pause: PauseStage | None = None
@@ -630,13 +675,14 @@ class Decision(Model):
 
 
 class Capacity(Model):
-    """How versions come and go."""
+    """How much of a version runs, and how versions come and go."""
 
-    planned: ClassVar[Mapping[str, str]] = {
-        "maxSurge": "replicas need the Kubernetes controller",
-        "scaleWithWeight": "replicas need the Kubernetes controller",
-        "minReplicas": "replicas need the Kubernetes controller",
-    }
+    max_surge: Annotated[int, Field(ge=1, le=100)] = 1
+    """So many replicas more than spec.replicas may run while the action restart replaces them."""
+    scale_with_weight: bool = False
+    """true: a candidate runs as many replicas as its share of the traffic needs, in this and the next step; stable stays whole."""
+    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """The fewest replicas of a candidate whose replicas follow its share."""
     drain: Annotated[float, Duration("0s", "1d")] = 60.0
     """How long requests under way may finish on a version whose traffic was taken away."""
     keep_stable_warm: Annotated[float, Duration("0s", "30d")] = 86_400.0
@@ -833,19 +879,20 @@ class RolloutSpec(Model):
     """Everything the user asks for."""
 
     planned: ClassVar[Mapping[str, str]] = {
-        "replicas": "managed pods need the Kubernetes controller; write versions",
         "port": "managed pods need the Kubernetes controller; write versions",
         "template": "managed pods need the Kubernetes controller; write versions",
         "workloadRef": "adopting a Deployment needs the Kubernetes controller; write versions",
         "slices": "slices are not there yet",
         "deletionPolicy": "it needs the Kubernetes controller",
         "traffic": "there is one data plane as yet, our router",
-        "match": "A/B by request is not there yet",
+        "match": "it is a stage: write it in strategy.stages",
     }
     target: Name
     """The version that shall end up serving everything; changing it starts a rollout."""
     versions: Annotated[list[Version], Field(min_length=1, max_length=16)]
     """The versions there are, by name. Keep the stable one in until another is promoted."""
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How many processes (on a cluster: pods) of each version that Headgate runs; see capacity."""
     strategy: Strategy
     """How traffic moves to a new target: one of canary, blueGreen, shadow, or stages."""
     initial_stable: Name | None = None

@@ -5,8 +5,7 @@ Each rule has a name, and finds faults: the field, what is wrong, and what would
 
 import os.path
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Final
 
 from controller.core.spec import AUTO_EVERY_S, AUTO_WEIGHTS
@@ -20,6 +19,7 @@ from controller.crd.models import (
     Check,
     Flip,
     Full,
+    Match,
     ModelRollout,
     PauseStage,
     Shadow,
@@ -33,20 +33,14 @@ from controller.crd.stages import (
     gates,
     is_default,
     members,
+    parts,
     placed,
     short_forms,
 )
+from controller.crd.table import Finding, Rule
 
-Finding = tuple[str, str]
-"""The field's path and the sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule: `find` yields a finding for each place that breaks it."""
-
-    name: str
-    find: Callable[[ModelRollout], Iterator[Finding]]
+CONDITIONS_MAX: Final = 8
+"""What a router asks of a request at most; the bound of the wire."""
 
 
 def broken(rollout: ModelRollout) -> tuple[Fault, ...]:
@@ -136,6 +130,9 @@ def _named_versions(rollout: ModelRollout) -> Iterator[Finding]:
     ]
     for index, name in enumerate(overrides.allow or () if overrides is not None else ()):
         named.append((f"spec.overrides.allow[{index}]", name))
+    for at in placed(rollout.spec.strategy):
+        for index, name in enumerate(_to(at.stage)):
+            named.append((f"{at.path}.to[{index}]", name))
     for path, wanted in named:
         if wanted is not None and wanted not in names:
             yield path, f"{wanted} is not among spec.versions ({_listed(names)}): name one of them, or add it"
@@ -162,7 +159,7 @@ def _one_kind(rollout: ModelRollout) -> Iterator[Finding]:
             said = f"has {' and '.join(kinds)}" if kinds else "says nothing"
             yield (
                 f"spec.strategy.stages[{index}]",
-                f"a stage is exactly one of shadow, canary, pause, flip, full; this one {said}",
+                f"a stage is exactly one of shadow, match, canary, approval, pause, flip, full; this one {said}",
             )
 
 
@@ -229,13 +226,15 @@ def _order(rollout: ModelRollout) -> Iterator[Finding]:
                 continue
             case Shadow():
                 own, name = 0, "shadow"
+            case Match():
+                own, name = 1, "match"
             case Canary():
-                own, name = 1, "canary"
+                own, name = 2, "canary"
             case Flip():
-                own, name = 2, "flip"
+                own, name = 3, "flip"
             case Full():
-                own, name = 3, "full"
-        if own == rank and own >= 2:
+                own, name = 4, "full"
+        if own == rank and own >= 3:
             yield at.path, f"a second {name}: all traffic is there already; leave one out"
         elif own < rank:
             yield (
@@ -278,6 +277,63 @@ def _time_fits(rollout: ModelRollout) -> Iterator[Finding]:
         )
 
 
+def _to(stage: StageModel) -> list[str]:
+    return list(stage.to or ()) if isinstance(stage, (Shadow, Canary, Match)) else []
+
+
+def _share_fits(rollout: ModelRollout) -> Iterator[Finding]:
+    """Each version of `to` gets the stage's share, so together they need that many times as much."""
+    for at in placed(rollout.spec.strategy):
+        count = parts(_to(at.stage))
+        shares = _weights(at.stage) if isinstance(at.stage, Canary) else ()
+        if isinstance(at.stage, Match):
+            shares = (("share", at.stage.share),)
+        if isinstance(at.stage, Canary) and at.stage.ramp is not None and count > 1:
+            yield (
+                f"{at.path}.to",
+                "the automatic ramp is for the target alone: write weights, or leave to out",
+            )
+        for field, share in shares:
+            if count > 1 and share * count > BasisPoints.parts:
+                yield (
+                    f"{at.path}.{field}",
+                    f"{count} versions with {_percent(share)} each are more than all: at most "
+                    f"{_percent(BasisPoints.parts // count)}",
+                )
+
+
+def _to_once(rollout: ModelRollout) -> Iterator[Finding]:
+    for at in placed(rollout.spec.strategy):
+        to = _to(at.stage)
+        for index, name in enumerate(to):
+            if name in to[:index]:
+                yield f"{at.path}.to[{index}]", f"{name} is named twice: leave one out"
+
+
+def _match_form(rollout: ModelRollout) -> Iterator[Finding]:
+    for at in placed(rollout.spec.strategy):
+        if not isinstance(at.stage, Match):
+            continue
+        asked = [(f"headers[{i}]", one) for i, one in enumerate(at.stage.headers or ())]
+        asked += [(f"cookies[{i}]", one) for i, one in enumerate(at.stage.cookies or ())]
+        if not asked:
+            yield at.path, 'it matches everything: write headers: [{name: x-beta, exact: "1"}], or cookies'
+        elif len(asked) > CONDITIONS_MAX:
+            yield at.path, f"{len(asked)} conditions: at most {CONDITIONS_MAX}, headers and cookies together"
+        for field, one in asked:
+            if one.exact is not None and one.prefix is not None:
+                yield f"{at.path}.{field}", "exact and prefix are both there: write one of them"
+
+
+def _replicas_fit(rollout: ModelRollout) -> Iterator[Finding]:
+    least, most = rollout.spec.capacity.min_replicas, rollout.spec.replicas
+    if least > most:
+        yield (
+            "spec.capacity.minReplicas",
+            f"{least} is more than spec.replicas ({most}): lower it, or raise replicas",
+        )
+
+
 def _expiry(rollout: ModelRollout) -> Iterator[Finding]:
     for at in placed(rollout.spec.strategy):
         if isinstance(at.stage, Approval) and at.stage.on_expire is not None and at.stage.expires is None:
@@ -296,6 +352,8 @@ def _least_s(stage: StageModel) -> float:
             return sum(step.every for step in steps or ()) + len(weights or ()) * (
                 60.0 if every is None else every
             )
+        case Match(duration=duration):
+            return duration
         case PauseStage(duration=pause):
             return pause or 0.0
         case Flip(bake=bake) | Full(bake=bake):
@@ -441,7 +499,7 @@ def _no_data_fits(rollout: ModelRollout) -> Iterator[Finding]:
         )
 
 
-def _schedule(rule: str) -> Rule:
+def _schedule(rule: str) -> Rule[ModelRollout]:
     def find(rollout: ModelRollout) -> Iterator[Finding]:
         yield from ((path, text) for name, path, text in findings(rollout.spec.schedule) if name == rule)
 
@@ -495,6 +553,10 @@ RULES: Final = (
     Rule("weights-below-full", _weights_below_full),
     Rule("stage-order", _order),
     Rule("stages-end", _ends),
+    Rule("match-form", _match_form),
+    Rule("to-named-once", _to_once),
+    Rule("shares-fit", _share_fits),
+    Rule("replicas-fit", _replicas_fit),
     Rule("approval-expiry", _expiry),
     Rule("pairs-need-copies", _pairs_need_copies),
     Rule("max-duration", _time_fits),

@@ -14,14 +14,16 @@ from controller.crd.models import (
     Check,
     Flip,
     Full,
+    Match,
     PauseStage,
     RolloutSpec,
     Shadow,
     Stage,
     Strategy,
 )
+from controller.crd.quantities import BasisPoints
 
-StageModel = Shadow | Canary | Approval | PauseStage | Flip | Full
+StageModel = Shadow | Canary | Match | Approval | PauseStage | Flip | Full
 
 
 class Evidence(Enum):
@@ -31,8 +33,10 @@ class Evidence(Enum):
     """Stable answers users, the candidate copies."""
     BOTH = "both"
     """Both answer users, in the same window."""
+    MATCHED = "matched"
+    """Both answer users among the requests that match, and only those are compared."""
     ALONE = "alone"
-    """The candidate answers all users; stable has nothing to compare with."""
+    """The candidate answers all users, or all that match; stable has nothing to compare with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ def members(stage: Stage) -> tuple[tuple[str, StageModel], ...]:
     found: tuple[tuple[str, StageModel | None], ...] = (
         ("shadow", stage.shadow),
         ("canary", stage.canary),
+        ("match", stage.match),
         ("approval", stage.approval),
         ("pause", stage.pause),
         ("flip", stage.flip),
@@ -112,6 +117,10 @@ def gates(stages: tuple[Placed, ...]) -> Iterator[Gate]:
                 yield Gate(f"{at.path}.checks", Evidence.COPIES, sample > 0, named)
             case Canary(checks=named):
                 yield Gate(f"{at.path}.checks", Evidence.BOTH, False, named)
+            case Match(checks=named) as match:
+                has_rest = match.share * parts(match.to) < BasisPoints.parts
+                evidence = Evidence.MATCHED if has_rest else Evidence.ALONE
+                yield Gate(f"{at.path}.checks", evidence, False, named)
             case Flip(before=before, after=after, preview=preview):
                 yield Gate(f"{at.path}.before.checks", Evidence.COPIES, preview > 0, before.checks)
                 yield Gate(f"{at.path}.after.checks", Evidence.ALONE, False, after.checks)
@@ -119,6 +128,11 @@ def gates(stages: tuple[Placed, ...]) -> Iterator[Gate]:
                 yield Gate(f"{at.path}.checks", Evidence.ALONE, False, named)
             case _:
                 continue
+
+
+def parts(to: list[str] | None) -> int:
+    """How many versions a stage gives its share to, the target among them."""
+    return max(len(set(to or ())), 1)
 
 
 def checks_of(spec: RolloutSpec) -> list[Check]:
@@ -141,6 +155,8 @@ def cannot_conclude(check: Check, gate: Gate) -> str | None:
         return "no copies are compared here: name it in a shadow stage, or in a flip's before with a preview"
     if gate.evidence is Evidence.COPIES and check.metric is not None:
         return "the candidate answers no users here: use shadow.disagreement, or a prometheus check"
+    if gate.evidence is Evidence.MATCHED and check.prometheus is not None and check.max is None:
+        return "its counters hold all of stable's requests, not only those that match: use max, or requests.errors"
     if gate.evidence is Evidence.ALONE and check.max is None:
         return "stable has no traffic here to compare with: " + (
             "leave it out here" if check.metric == "requests.latency" else "use a check with max"

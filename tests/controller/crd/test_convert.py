@@ -231,7 +231,7 @@ def test_policies_are_converted_in_their_units() -> None:
         max_duration_s=172_800.0,
         guard=plan.Guard(error_ratio=0.5, times=3.0, at_least=5, window_ms=1500, alone_error_ratio=0.9),
     )
-    assert spec.capacity == core.Capacity(5.0, 0.0, 120.0)
+    assert spec.capacity == core.Capacity(drain_s=5.0, keep_stable_warm_s=0.0, progress_deadline_s=120.0)
     assert spec.paused
     traffic = spec.traffic
     assert traffic.identity.sources == ("header:x-user-id", "cookie:sid")
@@ -375,3 +375,45 @@ def test_a_warmup_of_recorded_requests_says_where_they_are_sent() -> None:
     written = {"requests": {"from": "recorded", "path": "/v2/models/fraud/infer"}}
     spec = converted(changed(lambda spec: spec.update(warmup=written, capture={"store": "full"})))
     assert spec.warmup == core.Warmup(recorded_path="/v2/models/fraud/infer")
+
+
+def test_a_match_stage_is_converted_with_its_conditions_and_who_takes_part() -> None:
+    document = changed(
+        lambda spec: spec["strategy"]["stages"].insert(
+            1,
+            {
+                "match": {
+                    "headers": [{"name": "X-Beta", "exact": "1"}],
+                    "cookies": [{"name": "group", "prefix": "b"}, {"name": "seen"}],
+                    "share": "50%",
+                    "to": ["v8"],
+                    "duration": "1h",
+                    "checks": ["errors"],
+                }
+            },
+        )
+    )
+    assert converted(document).stages[1] == core.MatchStage(
+        match=core.Match(
+            (
+                plan.Condition("header:x-beta", exact="1"),
+                plan.Condition("cookie:group", prefix="b"),
+                plan.Condition("cookie:seen"),
+            ),
+            5000,
+        ),
+        duration_s=3600.0,
+        checks=("errors",),
+        to=("v8",),
+    )
+
+
+def test_replicas_are_converted_with_how_they_follow_the_weight() -> None:
+    document = changed(
+        lambda spec: spec.update(
+            replicas=6, capacity={"maxSurge": 2, "scaleWithWeight": True, "minReplicas": 3}
+        )
+    )
+    capacity = converted(document).capacity
+    assert (capacity.replicas, capacity.max_surge, capacity.min_replicas) == (6, 2, 3)
+    assert capacity.scale_with_weight

@@ -66,7 +66,7 @@ def test_parsing_changes_nothing_in_what_it_was_given() -> None:
 
 UNKNOWN = [
     ("strategy.stages.1.canary.weigths", "did you mean weights?"),
-    ("strategy.stages.1.canary.minpairs", "there is no such field; here one can write weights, steps, every"),
+    ("strategy.stages.1.canary.minpairs", "there is no such field; here one can write weights, steps, to"),
     ("strategy.stages.0.shadow.min_pairs", "did you mean minPairs?"),
     ("strategy.bluegreen", "did you mean blueGreen?"),
     ("versions.1.process.readiness.httpget", "did you mean httpGet?"),
@@ -75,8 +75,8 @@ UNKNOWN = [
     ("slices", "this version of Headgate does not know it: slices are not there yet"),
     ("template", "need the Kubernetes controller"),
     ("workloadRef", "needs the Kubernetes controller"),
-    ("match", "A/B by request is not there yet"),
-    ("strategy.stages.1.match", "A/B by request is not there yet"),
+    ("match", "it is a stage: write it in strategy.stages"),
+    ("strategy.stages.1.match.header", "did you mean headers?"),
     ("versions.0.service", "needs the Kubernetes controller"),
     ("checks.0.watch", "write required: false"),
 ]

@@ -48,6 +48,10 @@ def recorded(capture: Document, **fields: Any) -> Change:
     return lambda spec: spec.update(capture=capture, warmup={"requests": {"from": "recorded"} | fields})
 
 
+def matching(**fields: Any) -> Document:
+    return {"match": {"headers": [{"name": "x-beta"}]} | fields}
+
+
 SHADOW, CANARY, FULL, FLIP = {"shadow": {}}, {"canary": {"weights": ["5%"]}}, {"full": {}}, {"flip": {}}
 PROCESS = {"command": ["serve", "{port}"], "readiness": {"httpGet": {"path": "/ready"}}}
 
@@ -129,6 +133,77 @@ BROKEN: list[tuple[str, Change, str, str]] = [
         stages(SHADOW, {"approval": {"onExpire": "abort"}}, CANARY, FULL),
         "spec.strategy.stages[1].approval.onExpire",
         "it never expires",
+    ),
+    (
+        "match-form",
+        stages(SHADOW, {"match": {}}, CANARY, FULL),
+        "spec.strategy.stages[1].match",
+        "matches everything",
+    ),
+    (
+        "match-form",
+        stages(
+            SHADOW,
+            matching(headers=[{"name": f"x-{i}"} for i in range(5)], cookies=[{"name": "a"}] * 4),
+            CANARY,
+            FULL,
+        ),
+        "spec.strategy.stages[1].match",
+        "at most 8",
+    ),
+    (
+        "match-form",
+        stages(SHADOW, matching(cookies=[{"name": "group", "exact": "b", "prefix": "b"}]), CANARY, FULL),
+        "spec.strategy.stages[1].match.cookies[0]",
+        "write one of them",
+    ),
+    (
+        "stage-order",
+        stages(SHADOW, CANARY, matching(), FULL),
+        "spec.strategy.stages[2].match",
+        "match after canary",
+    ),
+    (
+        "to-named-once",
+        stages({"shadow": {"to": ["v8", "v8"]}}, CANARY, FULL),
+        "spec.strategy.stages[0].shadow.to[1]",
+        "named twice",
+    ),
+    (
+        "known-version",
+        stages({"shadow": {"to": ["v8", "v99"]}}, CANARY, FULL),
+        "spec.strategy.stages[0].shadow.to[1]",
+        "v99 is not among spec.versions",
+    ),
+    (
+        "shares-fit",
+        stages(SHADOW, {"canary": {"weights": ["5%", "60%"], "to": ["v7", "v8"]}}, FULL),
+        "spec.strategy.stages[1].canary.weights[1]",
+        "at most 50%",
+    ),
+    (
+        "shares-fit",
+        stages(SHADOW, {"canary": {"ramp": "auto", "riskBudget": "0.1%", "to": ["v7", "v8"]}}, FULL),
+        "spec.strategy.stages[1].canary.to",
+        "for the target alone",
+    ),
+    (
+        "shares-fit",
+        stages(SHADOW, matching(share="75%", to=["v7", "v8"]), CANARY, FULL),
+        "spec.strategy.stages[1].match.share",
+        "at most 50%",
+    ),
+    (
+        "replicas-fit",
+        lambda spec: spec.update(replicas=2, capacity={"scaleWithWeight": True, "minReplicas": 3}),
+        "spec.capacity.minReplicas",
+        "more than spec.replicas (2)",
+    ),
+    (
+        "check-cannot-conclude",
+        stages(SHADOW, matching(checks=["errors"]), CANARY, FULL),
+        "spec.strategy.stages[1].match.checks[0]",
+        "stable has no traffic here",
     ),
     (
         "canary-form",
