@@ -9,11 +9,11 @@ program (tests/conftest.py), and told that `make cluster` builds it.
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.testbed import binaries
+from tests.cluster.testbed import addresses, binaries
 from tests.cluster.testbed.cluster import Testbed, wait_for
 
 ALSO_NEEDED = ("openssl", "setpriv")
@@ -37,6 +37,24 @@ def cluster() -> Iterator[Testbed]:
     """The run's Kubernetes API: etcd, kube-apiserver, kube-controller-manager; no node."""
     with Testbed() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def gateway_api(cluster: Testbed) -> Testbed:
+    """The cluster with the Gateway API's CRDs (standard channel) installed."""
+    cluster.kubectl("apply", "--server-side", "--filename", str(binaries.gateway_api_crds()))
+    cluster.kubectl(
+        "wait", "--for=condition=Established", "--timeout=90s", "crd/httproutes.gateway.networking.k8s.io"
+    )
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def pod_address() -> Callable[[], str]:
+    """Gives a new address at each call, that this machine may bind and the API server lets a pod have."""
+    if not addresses.local():
+        pytest.skip(f"{addresses.RANGE} is not local to this machine: {addresses.HOW}")
+    return addresses.take
 
 
 _numbers = itertools.count(1)

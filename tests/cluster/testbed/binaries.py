@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from tests.cluster.testbed import addresses
+
 MODULE: Final = Path(__file__).parent
 PACKAGES: Final[Mapping[str, str]] = {
     "etcd": "go.etcd.io/etcd/server/v3",
@@ -168,8 +170,13 @@ def _fetch_gateway_api(say: Say) -> None:
 
 def main() -> int:
     """`make cluster`: exit status 1 with a sentence if something is missing and cannot be built."""
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
     try:
-        provide(lambda line: print(line, flush=True))
+        provide(say)
+        addresses.provide(say)
     except CannotBuild as exc:
         print(exc, file=sys.stderr)
         return 1
