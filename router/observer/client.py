@@ -35,15 +35,16 @@ class _Bad(Exception):
 
 
 class ByteBudget:
-    """How many bytes may be held at once, over all holders."""
+    """How many bytes may be held at once; `whole` is the budget of all holders, of which this one has a part."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, whole: "ByteBudget | None" = None) -> None:
         self.held = 0
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
+        self._whole = whole
 
     def take(self, count: int) -> bool:
-        """Hold so many more, if they fit."""
-        if self.held + count > self._bytes_max:
+        """Hold so many more, if they fit here and in the whole."""
+        if self.held + count > self.bytes_max or not (self._whole is None or self._whole.take(count)):
             return False
         self.held += count
         return True
@@ -51,13 +52,19 @@ class ByteBudget:
     def give(self, count: int) -> None:
         """Hold so many less."""
         self.held -= count
+        if self._whole is not None:
+            self._whole.give(count)
 
 
 class Limits(NamedTuple):
-    """What one exchange may cost: seconds from connecting to the answer's last byte, and the answer's body."""
+    """What one exchange may cost: seconds from connecting to the answer's last byte, and the answer's body.
+
+    The body is held in `budget` as it comes; what a whole answer holds of it, the caller gives back.
+    """
 
     timeout_s: float
     body_bytes_max: int
+    budget: ByteBudget
 
 
 class _Reading:
@@ -147,28 +154,27 @@ class _Reading:
 class _Connection(asyncio.Protocol):
     """One connection, with one exchange on it at a time."""
 
-    def __init__(self, budget: ByteBudget) -> None:
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._budget = budget
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._reading: _Reading | None = None
         self.idle_since = 0.0
         self.is_reusable = True
 
-    async def exchange(self, request: bytes, bytes_max: int) -> Answer:
+    async def exchange(self, request: bytes, limits: Limits) -> Answer:
         """The answer to the request; its body stays held in the budget. Raises _Gone or _Bad."""
         transport = self._transport
         if transport is None or transport.is_closing():
             raise _Gone
-        reading = self._reading = _Reading(bytes_max, self._budget)
+        reading = self._reading = _Reading(limits.body_bytes_max, limits.budget)
         waiter = self._waiter = self._loop.create_future()
         sent_at = perf_counter()  # uvloop's own clock moves in whole milliseconds
         transport.write(request)
         try:
             await waiter
         except BaseException:
-            self._budget.give(reading.body_bytes)
+            limits.budget.give(reading.body_bytes)
             self.abort()
             raise
         finally:
@@ -218,10 +224,9 @@ class _Pool:
 
 
 class Client:
-    """Exchanges with any number of endpoints. What its answers hold of the budget, the caller gives back."""
+    """Exchanges with any number of endpoints."""
 
-    def __init__(self, budget: ByteBudget) -> None:
-        self._budget = budget
+    def __init__(self) -> None:
         self._pools: dict[Endpoint, _Pool] = {}
 
     def least_busy(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
@@ -234,7 +239,7 @@ class Client:
         pool.busy += 1
         try:
             async with asyncio.timeout(limits.timeout_s):
-                return await self._exchange(endpoint, pool, request, limits.body_bytes_max)
+                return await self._exchange(endpoint, pool, request, limits)
         except TimeoutError:
             return Refused("timeout", f"no whole answer within {limits.timeout_s:g} s", limits.timeout_s)
         except _Bad as error:
@@ -263,16 +268,16 @@ class Client:
         pool = self._pools.get(endpoint)
         return pool.busy if pool else 0
 
-    async def _exchange(self, endpoint: Endpoint, pool: _Pool, request: bytes, bytes_max: int) -> Answer:
+    async def _exchange(self, endpoint: Endpoint, pool: _Pool, request: bytes, limits: Limits) -> Answer:
         if pool.idle:
             try:
-                return await self._on(pool.idle.pop(), pool, request, bytes_max)
+                return await self._on(pool.idle.pop(), pool, request, limits)
             except _Gone:
                 pass  # the server closed it while it rested; once more, on a new one
-        return await self._on(await self._connect(endpoint), pool, request, bytes_max)
+        return await self._on(await self._connect(endpoint), pool, request, limits)
 
-    async def _on(self, connection: _Connection, pool: _Pool, request: bytes, bytes_max: int) -> Answer:
-        answer = await connection.exchange(request, bytes_max)
+    async def _on(self, connection: _Connection, pool: _Pool, request: bytes, limits: Limits) -> Answer:
+        answer = await connection.exchange(request, limits)
         if connection.is_reusable:
             connection.idle_since = asyncio.get_running_loop().time()
             pool.idle.append(connection)
@@ -283,7 +288,7 @@ class Client:
     async def _connect(self, endpoint: Endpoint) -> _Connection:
         loop = asyncio.get_running_loop()
         transport, connection = await loop.create_connection(
-            lambda: _Connection(self._budget), endpoint.host, endpoint.port, ssl=endpoint.tls or None
+            _Connection, endpoint.host, endpoint.port, ssl=endpoint.tls or None
         )
         raw = transport.get_extra_info("socket")
         if raw is not None:

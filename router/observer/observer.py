@@ -1,7 +1,8 @@
 """What the observer does with a copy, from its arrival to its record; the processes' edges are passed in.
 
 One lane per shadow: at most `concurrency_max` exchanges at a time, a bounded queue before them. Everything a copy
-holds is bounded twice, by count and by bytes, and what does not fit is dropped and counted at once.
+holds is bounded twice, by count and by bytes, and what does not fit is dropped and counted at once. Each shadow of a
+plan has its part of the bytes, so that one that hangs or answers without end costs the others no pair.
 """
 
 import asyncio
@@ -24,10 +25,16 @@ QUEUE_MAX: Final = 1024
 """How many copies wait for one shadow."""
 
 COPY_BYTES_MAX: Final = 64 * 1024 * 1024
-"""How many bytes of copies are held at a time, waiting or being replayed, over all shadows."""
+"""How many bytes of copies are held at a time, waiting or being replayed, over all shadows.
+
+A copy counts once for each of its shadows.
+"""
 
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 """How many bytes of shadows' answers are held at a time."""
+
+HEADS_BYTES_MAX: Final = 256 * 1024
+"""What the heads of a copy may take beside its two bodies, when a shadow's part is at its smallest."""
 
 EARLY_MAX: Final = 256
 """How many copies wait for the plan they were sampled under."""
@@ -45,8 +52,10 @@ class _Job:
 
 @dataclass(slots=True)
 class _Lane:
-    """One shadow's queue, and how many exchanges are under way."""
+    """One shadow's queue, how many exchanges are under way, and its parts of what may be held."""
 
+    copies: ByteBudget
+    answers: ByteBudget
     waiting: deque[_Job] = field(default_factory=deque)
     running: int = 0
 
@@ -62,7 +71,7 @@ class Observer:
         self._key = key
         self._copies = ByteBudget(COPY_BYTES_MAX)
         self._answers = ByteBudget(ANSWER_BYTES_MAX)
-        self._client = Client(self._answers)
+        self._client = Client()
         self._lanes: dict[str, _Lane] = {}
         self._early: deque[Copy] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,6 +80,8 @@ class Observer:
         """Take a plan and the copies that waited for it; why it was refused, else empty."""
         why = self.plans.follow(assignment)
         if not why:
+            for lane in self._lanes.values():
+                self._share(lane)
             self._take_early()
         return why
 
@@ -125,12 +136,27 @@ class Observer:
         if refused is not None:
             self._end(job, refused)
             return
-        lane = self._lanes.setdefault(replay.version.identity, _Lane())
-        if len(lane.waiting) >= QUEUE_MAX or not self._copies.take(job.bytes_held):
+        lane = self._lane(replay.version.identity)
+        if len(lane.waiting) >= QUEUE_MAX or not lane.copies.take(job.bytes_held):
             self._end(job, Refused("queue_full", "too many copies wait"))
             return
         lane.waiting.append(job)
         self._start(lane)
+
+    def _lane(self, identity: str) -> _Lane:
+        lane = self._lanes.get(identity)
+        if lane is None:
+            lane = _Lane(ByteBudget(0, self._copies), ByteBudget(0, self._answers))
+            self._lanes[identity] = lane
+            self._share(lane)
+        return lane
+
+    def _share(self, lane: _Lane) -> None:
+        """Give a lane its part: an even one, but never less than one exchange at its largest needs."""
+        plan = self.plans.in_force
+        shadows, body_max = (len(plan.shadows), plan.capture.body_bytes_max) if plan is not None else (1, 0)
+        lane.copies.bytes_max = max(COPY_BYTES_MAX // max(shadows, 1), 2 * body_max + HEADS_BYTES_MAX)
+        lane.answers.bytes_max = max(ANSWER_BYTES_MAX // max(shadows, 1), body_max)
 
     def _start(self, lane: _Lane) -> None:
         """Begin as many exchanges as the shadow may have at a time."""
@@ -144,20 +170,20 @@ class Observer:
     async def _run(self, job: _Job, lane: _Lane) -> None:
         body_bytes = 0
         try:
-            answer = await self._replayed(job)
+            answer = await self._replayed(job, lane.answers)
             body_bytes = len(answer.body) if isinstance(answer, Answer) else 0
             self._end(job, answer)
         finally:
-            self._answers.give(body_bytes)
-            self._copies.give(job.bytes_held)
+            lane.answers.give(body_bytes)
+            lane.copies.give(job.bytes_held)
             lane.running -= 1
             self._start(lane)
 
-    async def _replayed(self, job: _Job) -> Answer | Refused:
+    async def _replayed(self, job: _Job, budget: ByteBudget) -> Answer | Refused:
         """The shadow's answer; where nothing could be connected to, the next endpoint is tried once."""
         replay = job.replay
         bytes_max = replay.plan.capture.body_bytes_max
-        limits = Limits(replay.shadow.timeout_ms / 1000, bytes_max)
+        limits = Limits(replay.shadow.timeout_ms / 1000, bytes_max, budget)
         answer: Answer | Refused = Refused("shadow_error", "the shadow has no ready endpoint")
         for endpoint in self._client.least_busy(replay.endpoints)[:2]:
             request = request_for(job.copy, replay.version, endpoint, bytes_max)

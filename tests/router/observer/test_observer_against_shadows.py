@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from headgate.log import Log
-from headgate.wire.plan import Capture, Endpoint
+from headgate.wire.plan import Capture, Endpoint, PlanVersion, Shadow
 from headgate.wire.telemetry import ShadowCounters
 from router.core.channel import Assignment
 from router.observer import observer as observer_module
@@ -49,6 +49,11 @@ class Bench:
         found = self.tallies.snapshot("ml/digits", 0.0).shadows
         assert len(found) == 1
         return found[0]
+
+    def of(self, shadow: str) -> ShadowCounters:
+        found = self.tallies.snapshot("ml/digits", 0.0).shadows
+        none = ShadowCounters(shadow=shadow, shadow_identity="none", live="v1", live_identity="none")
+        return next((one for one in found if one.shadow == shadow), none)
 
     async def settled(self) -> ShadowCounters:
         await until(lambda: self.observer.is_idle, 60)
@@ -284,6 +289,60 @@ def test_the_bytes_of_waiting_copies_are_bounded(tmp_path: Path) -> None:
                 bench.observer.take(copy_of(number, body=body))
             assert bench.observer._copies.held <= observer_module.COPY_BYTES_MAX
             assert bench.counted.dropped["queue_full"] == 20 - 7
+
+    observing(tmp_path, work)
+
+
+def several(*endpoints: Endpoint, **shadow: int) -> Assignment:
+    """v1 is live, and a shadow v2, v3 … at each of these endpoints."""
+    one = plan_for()
+    names = [f"v{number}" for number in range(2, 2 + len(endpoints))]
+    versions = [
+        PlanVersion(name, f"id-{name}", "candidate", (endpoint,))
+        for name, endpoint in zip(names, endpoints, strict=True)
+    ]
+    plan = msgspec.structs.replace(
+        one.plan,
+        versions=(one.plan.versions[0], *versions),
+        shadows=tuple(Shadow(name, 1_000_000, **shadow) for name in names),
+        capture=Capture(body_bytes_max=1 << 20),
+    )
+    return Assignment(plan, {version.identity: column for column, version in enumerate(plan.versions)})
+
+
+def test_a_shadow_that_hangs_takes_no_room_from_the_others(tmp_path: Path) -> None:
+    async def work(bench: Bench) -> None:
+        async with serving(hanging) as hung, serving(Sound(lambda body: v2_answer(4))) as fine:
+            bench.observer.follow(several(hung, fine, timeout_ms=60_000))
+            for number in range(200):
+                copied = copy_of(number, body=bytes(1 << 20))
+                bench.observer.take(msgspec.structs.replace(copied, shadows=("v2", "v3")))
+                await until(lambda wanted=number + 1: bench.of("v3").offered == wanted)
+            assert (bench.of("v3").pairs, bench.of("v3").dropped) == (200, {})
+            assert bench.of("v2").dropped["queue_full"] > 100
+
+    observing(tmp_path, work)
+
+
+def test_shadows_that_answer_without_end_take_no_room_from_the_others(tmp_path: Path) -> None:
+    async def slowly_huge(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(response(bytes(1 << 20))[:-1])
+        await asyncio.sleep(3600)
+
+    async def work(bench: Bench) -> None:
+        sound = Sound(lambda body: v2_answer(4) + b" " * 500_000)
+        async with serving(slowly_huge) as one, serving(slowly_huge) as two, serving(sound) as fine:
+            bench.observer.follow(several(one, two, fine, timeout_ms=60_000))
+            for number in range(100):
+                bench.observer.take(msgspec.structs.replace(copy_of(number), shadows=("v2", "v3")))
+            await until(
+                lambda: "queue_full" in bench.of("v2").dropped and "queue_full" in bench.of("v3").dropped
+            )
+            for number in range(100, 200):
+                bench.observer.take(msgspec.structs.replace(copy_of(number), shadows=("v4",)))
+                await until(lambda wanted=number - 99: bench.of("v4").offered == wanted)
+            assert (bench.of("v4").pairs, bench.of("v4").dropped) == (100, {})
 
     observing(tmp_path, work)
 
