@@ -17,7 +17,10 @@ from headgate.log import Log
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One version that runs, or is just being started. `port` 0: none (a url); `pid` None: its id is not noted yet."""
+    """One replica that runs, or is just being started. `port` 0: none (a url); `pid` None: its id is not noted yet.
+
+    `restarts` is the count of asked restarts under which the process was started (see `Workload`).
+    """
 
     key: str
     identity: str
@@ -29,6 +32,13 @@ class Entry:
     is_ready: bool = False
     is_alive: bool = False
     """False while it waits for its next start."""
+    number: int = 0
+    restarts: int = 0
+
+    @property
+    def name(self) -> tuple[str, str, int]:
+        """What no two entries share."""
+        return self.key, self.identity, self.number
 
 
 class Ledger:
@@ -37,7 +47,7 @@ class Ledger:
     def __init__(self, path: Path, log: Log) -> None:
         self._path = path
         self._log = log
-        self._entries: dict[tuple[str, str], Entry] = {}
+        self._entries: dict[tuple[str, str, int], Entry] = {}
         self._is_saved = True
 
     def load(self) -> tuple[Entry, ...]:
@@ -51,20 +61,19 @@ class Ledger:
             self._path.replace(aside)
             self._log.warning("process list unreadable, kept aside", file=aside, why=error)
             entries = []
-        self._entries = {(entry.key, entry.identity): entry for entry in entries}
+        self._entries = {entry.name: entry for entry in entries}
         return tuple(entries)
 
     def note(self, entry: Entry) -> None:
         """Keep the entry. A file that cannot be written is no reason to stop a model server: the next change tries again."""
-        name = (entry.key, entry.identity)
-        if self._is_saved and self._entries.get(name) == entry:
+        if self._is_saved and self._entries.get(entry.name) == entry:
             return
-        self._entries[name] = entry
+        self._entries[entry.name] = entry
         self._try_to_save()
 
-    def remove(self, key: str, identity: str) -> None:
-        """Forget it."""
-        if self._entries.pop((key, identity), None) is not None:
+    def remove(self, entry: Entry) -> None:
+        """Forget it, whatever it said last."""
+        if self._entries.pop(entry.name, None) is not None:
             self._try_to_save()
 
     def _try_to_save(self) -> None:

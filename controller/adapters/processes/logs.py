@@ -9,9 +9,9 @@ BYTES_MAX: Final = 16 * 1024 * 1024
 """A log beyond this is moved to `.1` (one is kept): looked at whenever its process starts, and each minute."""
 
 
-def log_path(folder: Path, key: str, version: str) -> Path:
-    """`FOLDER/NAMESPACE/NAME/VERSION.log`."""
-    return folder.joinpath(*key.split("/"), f"{version}.log")
+def log_path(folder: Path, key: str, version: str, number: int = 0) -> Path:
+    """`FOLDER/NAMESPACE/NAME/VERSION.log`, and `VERSION.NUMBER.log` for replicas other than 0."""
+    return folder.joinpath(*key.split("/"), f"{version}.{number}.log" if number else f"{version}.log")
 
 
 def bound(path: Path, bytes_max: int = BYTES_MAX) -> None:

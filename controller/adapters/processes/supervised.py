@@ -1,4 +1,4 @@
-"""One version that shall run: a task that keeps it running and asked, and answers for its state from memory.
+"""One replica that shall run: a task that keeps it running and asked, and answers for its state from memory.
 
 starting ─► ready ⇄ unready          (readiness)
     └──────────┴───────┴──► exited ─► starting …   (after a back-off)
@@ -8,6 +8,7 @@ import asyncio
 import os
 import secrets
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,10 @@ class Surroundings:
     log_folder: Path
     on_change: Callable[[str], None]
     log: Log
+
+    def tell_of_fault(self, key: str) -> None:
+        """Log the exception that is being handled, a fault of ours."""
+        self.log.error("supervision failed, goes on", rollout=key, why=traceback.format_exc())
 
 
 @dataclass(slots=True)
@@ -85,7 +90,10 @@ class Remote:
 
 @dataclass(slots=True)
 class Local:
-    """A version we start. `child` is set while a process runs, also one adopted from an earlier controller."""
+    """A replica we start. `child` is set while a process runs, also one adopted from an earlier controller.
+
+    `restarts_asked` is what the next process is started under.
+    """
 
     version: ProcessVersion
     entry: Entry
@@ -97,10 +105,12 @@ class Local:
     was_ready: bool = False
     has_ended_ready: bool = False
     trouble: str = ""
+    restarts_asked: int = 0
     log: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        self.log = logs.log_path(self.around.log_folder, self.entry.key, self.version.name)
+        entry = self.entry
+        self.log = logs.log_path(self.around.log_folder, entry.key, self.version.name, entry.number)
         if self.child is not None:
             self.starts = 1
             self.was_ready = self.health.is_ready
@@ -120,9 +130,8 @@ class Local:
 
     async def end(self) -> None:
         """End the process and all it started; returns when they are gone."""
+        self.withdraw()
         if self.child is not None:
-            self.health = Health()
-            self._note(is_ready=False)
             await self.child.end(self.version.stop_grace_s)
             self._exited(self.child)
         self.around.ports.give_back(self.entry.port)
@@ -132,17 +141,27 @@ class Local:
         if self.child is not None:
             self.child.release()
 
-    def observed(self) -> VersionObserved:
-        is_ready = self.child is not None and self.health.is_ready
-        return VersionObserved(
-            endpoints=(self._endpoint(),) if is_ready else (),
-            is_running=self.child is not None,
-            is_crash_looping=self.exits.is_looping,
-            restarts=max(self.starts - 1, 0),
-            message=self._message(),
-        )
+    @property
+    def is_ready(self) -> bool:
+        return self.child is not None and self.health.is_ready
 
-    def _message(self) -> str:
+    @property
+    def may_have_requests(self) -> bool:
+        """Could a router have sent it a request that it still answers?"""
+        return self.child is not None and (self.was_ready or self.child.popen is None)
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again after it had ended."""
+        return max(self.starts - 1, 0)
+
+    def withdraw(self) -> None:
+        """It gets no more traffic, from the next controller neither."""
+        if self.child is not None:
+            self.health = Health()
+            self._note(is_ready=False)
+
+    def message(self) -> str:
         if self.child is None and not self.trouble:
             return "it is not started yet"
         if self.child is None:
@@ -153,7 +172,7 @@ class Local:
         word = "is unready" if self.was_ready else "runs and is not ready yet"
         return f"{running} {word}: {self.health.why_not}"
 
-    def _endpoint(self) -> Endpoint:
+    def endpoint(self) -> Endpoint:
         return Endpoint(host="127.0.0.1", port=self.entry.port)
 
     def _start(self) -> Child | None:
@@ -162,7 +181,7 @@ class Local:
         self.starts += 1
         try:
             port = self._port()
-            self._note(token=secrets.token_hex(16), port=port, is_alive=True)
+            self._note(token=secrets.token_hex(16), port=port, is_alive=True, restarts=self.restarts_asked)
             child = self._spawn(port)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the command
             self.trouble = (
@@ -170,7 +189,7 @@ class Local:
             )
             return None
         self._note(pid=child.pid, started=child.started)
-        self._say("model server started", pid=child.pid, port=port)
+        self._say("model server started", replica=self.entry.number, pid=child.pid, port=port)
         return child
 
     def _port(self) -> int:
@@ -212,7 +231,7 @@ class Local:
         ready_since = log_checked = _now()
         while True:
             before = self.health
-            self.health = before.after(await ask(probe, self._endpoint()), probe.failures)
+            self.health = before.after(await ask(probe, self.endpoint()), probe.failures)
             now = _now()
             if self.health.is_ready != before.is_ready:
                 ready_since = now
@@ -233,7 +252,7 @@ class Local:
 
     def _exited(self, child: Child) -> None:
         self.trouble = child.how_it_ended()
-        self._say("model server ended", how=self.trouble)
+        self._say("model server ended", replica=self.entry.number, how=self.trouble)
         self.has_ended_ready = self.was_ready
         child.release()
         self.child, self.health = None, Health()

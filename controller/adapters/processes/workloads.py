@@ -1,30 +1,22 @@
 """The `Workloads` port on one machine: which versions run, from one reconcile to the next and across our own death."""
 
 import asyncio
-import traceback
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from controller.adapters.processes.child import Child, adopt, find
+from controller.adapters.processes.group import Group, ProcessGroup, UrlGroup
 from controller.adapters.processes.health import Health
 from controller.adapters.processes.ledger import Entry, Ledger
 from controller.adapters.processes.ports import Ports
-from controller.adapters.processes.supervised import Local, Remote, Surroundings
+from controller.adapters.processes.supervised import Remote, Surroundings
 from controller.adapters.processes.version import ProcessVersion, UrlVersion, read_version
-from controller.core.status import VersionObserved
+from controller.core.status import VersionObserved, Workload
 from headgate.log import Log
 
-_AFTER_FAULT_S = 1.0
 _Name = tuple[str, str]
 """Rollout key and version identity."""
-
-
-@dataclass(slots=True)
-class _Running:
-    supervised: Local | Remote
-    task: asyncio.Task[None]
 
 
 class LocalWorkloads:
@@ -43,7 +35,7 @@ class LocalWorkloads:
         self._log = log or Log("controller")
         self._ledger = Ledger(state / "processes.json", self._log)
         self._around = Surroundings(self._ledger, Ports(), state / "logs", on_change, self._log)
-        self._running: dict[_Name, _Running] = {}
+        self._running: dict[_Name, Group] = {}
         self._ending: dict[_Name, asyncio.Task[None]] = {}
         self._unreadable: dict[_Name, str] = {}
 
@@ -59,9 +51,9 @@ class LocalWorkloads:
             if isinstance(version, ProcessVersion) and child is not None:
                 self._adopt(version, entry, child)
             elif isinstance(version, UrlVersion):
-                self._supervise(Remote(version, entry, self._around, Health(is_ready=entry.is_ready)))
+                self._watch(version, entry)
             else:
-                self._ledger.remove(entry.key, entry.identity)
+                self._ledger.remove(entry)
         for name in [name for name in self._running if known is not None and name[0] not in known]:
             self._end(name)
 
@@ -73,12 +65,11 @@ class LocalWorkloads:
             while self._ending:
                 await asyncio.wait(set(self._ending.values()))
             return
-        tasks = [running.task for running in self._running.values()] + list(self._ending.values())
-        for task in tasks:
+        ending = list(self._ending.values())
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for running in self._running.values():
-            running.supervised.release()
+        await asyncio.gather(*ending, return_exceptions=True)
+        await asyncio.gather(*(group.release() for group in self._running.values()))
         self._running.clear()
 
     async def observe(
@@ -92,18 +83,21 @@ class LocalWorkloads:
         return seen
 
     async def apply(
-        self, key: str, documents: Mapping[str, Mapping[str, Any]], running: frozenset[str]
+        self, key: str, documents: Mapping[str, Mapping[str, Any]], running: Mapping[str, Workload]
     ) -> None:
         for name in [name for name in self._running if name[0] == key and name[1] not in running]:
             self._end(name)
         for identity in sorted(running):
-            if (key, identity) not in self._running and identity in documents:
-                self._begin((key, identity), documents[identity])
+            name = (key, identity)
+            if name not in self._running and identity in documents:
+                self._begin(name, documents[identity])
+            if name in self._running:
+                self._running[name].apply(running[identity])
 
     def _observed(self, name: _Name) -> VersionObserved:
-        running = self._running.get(name)
-        if running is not None:
-            return running.supervised.observed()
+        group = self._running.get(name)
+        if group is not None:
+            return group.observed()
         if name in self._ending:
             return VersionObserved(is_running=True, message="it is being stopped")
         return VersionObserved(message=self._unreadable.get(name, "it is not running"))
@@ -117,49 +111,34 @@ class LocalWorkloads:
         self._unreadable.pop(name, None)
         entry = Entry(key, identity, document)
         if isinstance(version, UrlVersion):
-            self._supervise(Remote(version, entry, self._around))
+            self._watch(version, entry)
         else:
-            self._supervise(Local(version, entry, self._around))
+            self._running[name] = ProcessGroup(version, entry, self._around, self._ending.get(name))
+
+    def _watch(self, version: UrlVersion, entry: Entry) -> None:
+        name = (entry.key, entry.identity)
+        remote = Remote(version, entry, self._around, Health(is_ready=entry.is_ready))
+        self._running[name] = UrlGroup(remote, self._around, self._ending.get(name))
 
     def _adopt(self, version: ProcessVersion, entry: Entry, child: Child) -> None:
-        self._around.ports.hold(entry.port)
-        self._supervise(Local(version, entry, self._around, child, Health(is_ready=entry.is_ready)))
-
-    def _supervise(self, supervised: Local | Remote) -> None:
-        name = (supervised.entry.key, supervised.entry.identity)
-        task = asyncio.create_task(self._run(supervised, self._ending.get(name)))
-        self._running[name] = _Running(supervised, task)
-
-    async def _run(self, supervised: Local | Remote, before: asyncio.Task[None] | None) -> None:
-        """Run it once the one before it, of the same version, has come to its end."""
-        if before is not None:
-            await asyncio.wait((before,))
-        while True:
-            try:
-                await supervised.run()
-            except Exception:  # noqa: BLE001  (outermost frame: a fault of ours must not leave a version unwatched)
-                self._log.error(
-                    "supervision failed, goes on", rollout=supervised.entry.key, why=traceback.format_exc()
-                )
-                await asyncio.sleep(_AFTER_FAULT_S)
+        group = self._running.setdefault(
+            (entry.key, entry.identity), ProcessGroup(version, entry, self._around)
+        )
+        if isinstance(group, ProcessGroup):
+            group.adopt(entry, child)
 
     def _end(self, name: _Name) -> None:
-        running = self._running.pop(name)
-        before = self._ending.get(name)
-        running.task.cancel()
-        self._ending[name] = asyncio.create_task(self._finish(name, running, before))
+        group = self._running.pop(name)
+        self._ending[name] = asyncio.create_task(self._finish(name, group, self._ending.get(name)))
 
-    async def _finish(self, name: _Name, running: _Running, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await asyncio.wait((before,))
-        await asyncio.wait((running.task,))
+    async def _finish(self, name: _Name, group: Group, before: asyncio.Task[None] | None) -> None:
         try:
-            await running.supervised.end()
+            if before is not None:
+                await asyncio.wait((before,))
+            await group.end()
         except asyncio.CancelledError:
-            running.supervised.release()
+            await group.release()
             raise
-        if name not in self._running:
-            self._ledger.remove(*name)
         if self._ending.get(name) is asyncio.current_task():
             del self._ending[name]
         self._around.on_change(name[0])

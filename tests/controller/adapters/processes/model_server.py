@@ -2,7 +2,9 @@
 
     python model_server.py --port N [--exit-with S] [--die-after SECONDS] [--never-ready] [--children] [--deaf]
 
-Ready (200 on /ready) unless a file called `unready` is in its working folder. GET /pid tells its process id.
+Ready (200 on /ready) unless a file called `unready` is in its working folder; one started while there is a file
+called `broken` is not ready until that is gone. GET /pid tells its process id, GET /slow too, once there is a file
+called `go`.
 """
 
 import argparse
@@ -11,15 +13,20 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 
 class Handler(BaseHTTPRequestHandler):
     is_never_ready = False
+    is_broken = False
 
     def do_GET(self) -> None:
         is_ready = not self.is_never_ready and not Path("unready").exists()
+        is_ready = is_ready and not (self.is_broken and Path("broken").exists())
+        while self.path == "/slow" and not Path("go").exists():
+            time.sleep(0.05)
         if self.path == "/host":
             body = self.headers["Host"].encode()
         elif self.path == "/env":
@@ -56,6 +63,7 @@ def main() -> None:
     if wanted.die_after is not None:
         threading.Timer(wanted.die_after, lambda: os._exit(7)).start()
     Handler.is_never_ready = wanted.never_ready
+    Handler.is_broken = Path("broken").exists()
     ThreadingHTTPServer(("127.0.0.1", wanted.port), Handler).serve_forever()
 
 

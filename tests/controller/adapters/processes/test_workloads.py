@@ -8,129 +8,25 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from controller.adapters.processes import LocalWorkloads
-from controller.adapters.processes.child import start_time
-from controller.core.status import VersionObserved
-
-SERVER = Path(__file__).with_name("model_server.py")
-CONTROLLER = Path(__file__).with_name("a_controller.py")
-KEY = "default/fraud"
-ONE = "v1-identity"
-DEADLINE_S = 60.0
-
-
-class World:
-    """One controller's workloads, and what it was told of changes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.changes: list[str] = []
-        self.workloads = LocalWorkloads(folder / "state", folder=folder, on_change=self.changes.append)
-        self.documents: dict[str, dict[str, Any]] = {}
-
-    async def run(self, *arguments: str, identity: str = ONE, **process: Any) -> None:
-        self.documents[identity] = process_document(*arguments, name=identity[:2], **process)
-        await self.apply()
-
-    async def apply(self, *identities: str) -> None:
-        await self.workloads.apply(KEY, self.documents, frozenset(identities or self.documents))
-
-    async def stop_all(self) -> None:
-        await self.workloads.apply(KEY, self.documents, frozenset())
-
-    async def seen(self, identity: str = ONE) -> VersionObserved:
-        return (await self.workloads.observe(KEY, self.documents))[identity]
-
-    async def until(self, holds: Callable[[VersionObserved], bool], identity: str = ONE) -> VersionObserved:
-        """Wait for a state; the failure says which state it was in instead."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + DEADLINE_S
-        while not holds(seen := await self.seen(identity)):
-            assert loop.time() < deadline, f"still {seen}"
-            await asyncio.sleep(0.02)
-        return seen
-
-    async def until_ready(self, identity: str = ONE) -> int:
-        """Wait for an endpoint; its port."""
-        return (await self.until(is_ready, identity)).endpoints[0].port
-
-
-def process_document(*arguments: str, name: str = "v1", **process: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "process": {
-            "command": ["{python}", str(SERVER), "--port", "{port}", *arguments],
-            "readiness": {"httpGet": {"path": "/ready"}, "period": "100ms", "timeout": "5s"},
-            "stopGrace": "30s",
-            **process,
-        },
-    }
-
-
-def is_ready(seen: VersionObserved) -> bool:
-    return bool(seen.endpoints)
-
-
-def is_gone(seen: VersionObserved) -> bool:
-    return not seen.is_running
-
-
-@asynccontextmanager
-async def a_world(folder: Path) -> AsyncIterator[World]:
-    world = World(folder)
-    await world.workloads.start()
-    try:
-        yield world
-    finally:
-        await world.workloads.close(stop_processes=True)
-
-
-def story(body: Callable[[World], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
-    """A test in a world of its own, whose processes are ended whatever happens."""
-
-    def test(tmp_path: Path) -> None:
-        async def run() -> None:
-            async with a_world(tmp_path) as world:
-                await body(world)
-
-        try:
-            asyncio.run(run())
-        finally:  # what a failed test lost sight of
-            for pid in servers_in(tmp_path):
-                os.kill(pid, signal.SIGKILL)
-
-    test.__doc__ = body.__doc__
-    return test
-
-
-async def get(port: int, path: str) -> str:
-    def fetch() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
-            return str(answer.read().decode())
-
-    return await asyncio.to_thread(fetch)
-
-
-async def pid_of(port: int) -> int:
-    return int(await get(port, "/pid"))
-
-
-def is_alive(pid: int) -> bool:
-    return start_time(pid) is not None
-
-
-async def until_dead(pid: int) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + DEADLINE_S
-    while is_alive(pid):
-        assert loop.time() < deadline, f"process {pid} still runs"
-        await asyncio.sleep(0.02)
+from tests.controller.adapters.processes.world import (
+    CONTROLLER,
+    KEY,
+    ONE,
+    ONE_REPLICA,
+    World,
+    a_world,
+    get,
+    is_alive,
+    is_gone,
+    pid_of,
+    process_document,
+    servers_in,
+    story,
+    until_dead,
+)
 
 
 @story
@@ -156,7 +52,7 @@ async def test_applying_the_same_again_starts_nothing_and_observing_needs_no_doc
     assert list(await world.workloads.observe(KEY, {})) == [ONE]
     assert await world.workloads.observe("default/other", {}) == {}
     # Removed from the spec while it still drains: it runs on for as long as it is in `running`.
-    await world.workloads.apply(KEY, {}, frozenset({ONE}))
+    await world.workloads.apply(KEY, {}, {ONE: ONE_REPLICA})
     assert await world.until_ready() == port
 
 
@@ -487,19 +383,6 @@ async def test_a_process_list_that_cannot_be_written_stops_no_model_server(world
     (world.folder / "state" / "processes.new").mkdir(parents=True)
     await world.run()
     await world.until_ready()
-
-
-def servers_in(folder: Path) -> list[int]:
-    """Ids of the model servers that run in this folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with suppress(OSError):
-            is_server = str(SERVER).encode() in (entry / "cmdline").read_bytes().split(b"\0")
-            if is_server and (entry / "cwd").resolve() == folder.resolve():
-                found.append(int(entry.name))
-    return found
 
 
 @story
