@@ -40,7 +40,7 @@ def _traffic_synced(seen: Seen) -> Json:
 
 
 def _analysis_healthy(seen: Seen) -> Json:
-    results = [result for result in seen.stored.results if result.required and not result.dry_run]
+    results = [result for result in seen.results if result.required and not result.dry_run]
     if seen.stored.status.candidate is None or not results:
         return _condition("AnalysisHealthy", None, "NothingToAnalyse")
     blind = [result for result in results if result.lack is Lack.NO_DATA]

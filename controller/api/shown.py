@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from controller.core.checks import CheckResult
 from controller.core.spec import Spec
 from controller.core.status import RouterObserved
 from controller.core.steps import Step, at, steps_of
@@ -22,6 +23,11 @@ class Seen:
     routers: Sequence[RouterObserved]
     now: float
     next_action_at: float | None = None
+
+    @property
+    def results(self) -> tuple[CheckResult, ...]:
+        """What the checks say of the candidate."""
+        return tuple(result for result in self.stored.results if not result.rival)
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -91,6 +91,7 @@ def check(result: CheckResult) -> Json:
     """One check: what was measured, what is tolerated, what it says. Ratios are fractions of requests or pairs."""
     return {
         "name": result.check,
+        "rival": result.rival or None,
         "verdict": result.verdict.value,
         "lack": result.lack.value or None,
         "estimate": result.estimate,
@@ -155,7 +156,7 @@ def _spec(spec: Spec | None) -> Json | None:
 
 def _place(seen: Seen) -> Json:
     """Where the rollout is, in one line's worth of fields."""
-    status, results = seen.stored.status, seen.stored.results
+    status, results = seen.stored.status, seen.results
     is_trial = status.candidate is not None
     return {
         "phase": status.phase.value,
@@ -166,6 +167,7 @@ def _place(seen: Seen) -> Json:
         "weights": traffic.weights(status, seen.routers),
         "stableVersion": status.stable.name if status.stable else None,
         "candidateVersion": status.candidate.name if status.candidate else None,
+        "rivals": [rival.name for rival in status.rivals],
         "verdict": _verdict(results) if is_trial else None,
         "samples": _samples(results) if is_trial else None,
     }
@@ -261,6 +263,8 @@ def _roles(seen: Seen) -> dict[str, tuple[str | None, str]]:
         roles[status.stable.name] = ("stable", status.stable.identity)
     if status.candidate is not None:
         roles[status.candidate.name] = ("candidate", status.candidate.identity)
+    for rival in status.rivals:
+        roles[rival.name] = ("rival", rival.identity)
     return roles
 
 

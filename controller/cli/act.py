@@ -1,4 +1,4 @@
-"""The verbs that ask for something: rollback, promote, pause, resume, approve, skip-stage, retry, undo, set-target.
+"""The verbs that ask for something: rollback, promote, pause, resume, approve, skip-stage, retry, undo, restart, set-target.
 
 Each names the version it means, read from the status a moment before: if another is on trial by then, the
 controller refuses instead of guessing.
@@ -201,6 +201,25 @@ def undo(client: Client, key: str, to: str, reason: str, output: str) -> None:
     _finish(key, _ask(client, key, "undo", spec["target"], reason, to=to), output)
 
 
+@click.command()
+@click.option("--version", help="The version that is meant.  [default: stable]")
+@reason_option
+@output_option("text", "json", "yaml")
+@api_options
+@rollout_options
+def restart(client: Client, key: str, version: str | None, reason: str, output: str) -> None:
+    """Replace the processes of a version one after another, each once its successor is ready. No rollout, no stages.
+
+    At most capacity.maxSurge more than spec.replicas run meanwhile. For versions that Headgate runs itself.
+
+    \b
+      headgate restart fraud                     the stable version
+      headgate restart fraud --version v8 --reason "leaks memory"
+    """
+    meant = version or _stable(key, client.status(key))
+    _finish(key, _ask(client, key, "restart", meant, reason), output)
+
+
 @click.command("set-target")
 @click.argument("words", nargs=-1, required=True, metavar="[NAME] VERSION")
 @click.option("-n", "--namespace", help="Look in this namespace only.")
@@ -286,6 +305,15 @@ def _on_trial(key: str, shown: Json, verb: str) -> str:
     return str(candidate)
 
 
+def _stable(key: str, shown: Json) -> str:
+    stable = shown["status"]["stableVersion"]
+    if stable is None:
+        raise Failure(
+            f"there is nothing to restart in {key}: no version serves yet", f"see `headgate status {key}`"
+        )
+    return str(stable)
+
+
 def _to_roll_back(key: str, shown: Json) -> str:
     """The version on trial; else the one that was promoted last, if there is one to go back to."""
     status = shown["status"]
@@ -335,7 +363,7 @@ def _taken_off(version: str) -> Callable[[Json], Verdict]:
         if item is None or (item["role"] is None and item["weight"]["basisPoints"] == 0):
             return Reached()
         seen = item["acknowledged"]
-        if item["role"] in ("stable", "candidate") or item["weight"]["basisPoints"] or seen is None:
+        if item["role"] in ("stable", "candidate", "rival") or item["weight"]["basisPoints"] or seen is None:
             return None
         is_everywhere = not seen["unknown"] and (seen["high"] is None or seen["high"]["basisPoints"] == 0)
         return Reached() if is_everywhere else None

@@ -62,6 +62,8 @@ def _ahead(told: Json) -> Iterator[str]:
         yield from ("", f"It waits for {told['waitingFor']}.")
     if told["checks"]:
         yield from ("", "What the checks say now")
-        yield from (f"  {check['name']}: {check['text']}" for check in told["checks"])
+        for check in told["checks"]:
+            about = f" ({check['rival']})" if check["rival"] else ""
+            yield f"  {check['name']}{about}: {check['text']}"
     if told["next"]:
         yield from ("", f"Then: {told['next']}")

@@ -58,12 +58,17 @@ def row(item: Json, *, is_wide: bool = False) -> tuple[str, ...]:
         f"{stage['index']}/{stage['of']} {stage['title']}" if stage else "-",
         weight(status["weights"]) if status["candidateVersion"] else "-",
         status["stableVersion"] or "-",
-        status["candidateVersion"] or "-",
+        _on_trial(status),
         status["verdict"] or "-",
     )
     samples = "-" if status["samples"] is None else str(status["samples"])
     more = (samples, clock(status["nextActionAt"])) if is_wide else ()
     return (*first, *more, brief(status["waitingFor"] or "-"))
+
+
+def _on_trial(status: Json) -> str:
+    """The candidate and who takes part beside it: `v8`, `v8+v9`."""
+    return "+".join([status["candidateVersion"] or "-", *status["rivals"]])
 
 
 def plain(*columns: str) -> Table:
@@ -199,7 +204,7 @@ def _checks(items: Sequence[Json]) -> Group:
         if item["dryRun"]:
             verdict.append(" (dry run)", "dim")
         table.add_row(
-            item["name"],
+            _about(item),
             verdict,
             _ratio(item["estimate"]),
             _ratio(item["reference"]),
@@ -207,7 +212,12 @@ def _checks(items: Sequence[Json]) -> Group:
             _points(item["tolerated"]),
             str(item["samples"]),
         )
-    return Group(table, *(Text(f"{item['name']}: {item['text']}", "dim") for item in items))
+    return Group(table, *(Text(f"{_about(item)}: {item['text']}", "dim") for item in items))
+
+
+def _about(item: Json) -> str:
+    """The check, with the version behind it where that is not the candidate."""
+    return f"{item['name']} ({item['rival']})" if item["rival"] else str(item["name"])
 
 
 def _routers(items: Sequence[Json]) -> Table:

@@ -137,8 +137,8 @@ class Reconciler:
             effects=self._effects.outcomes(key),
         )
         analysis, judged = self._judge(stored, spec, before, checks, ahead, now)
-        results = judged.results
-        decision = decide(spec, before, observed, results, now, judged.rivals)
+        results = judged.everything
+        decision = decide(spec, before, observed, judged.results, now, judged.rivals)
         broken = violations(spec, before, decision, observed)
         if broken:
             self._metrics.invariant_broken()
@@ -251,7 +251,12 @@ class Reconciler:
 
         One that is being deleted may go if all traffic is on stable: there is nothing to bring back.
         """
-        if stored.deleting and not stored.fault and not stored.status.candidate and not stored.status.retiring:
+        if (
+            stored.deleting
+            and not stored.fault
+            and not stored.status.candidate
+            and not stored.status.retiring
+        ):
             await self._store.delete(stored.key)
             return self._gone(stored.key)
         status = replace(

@@ -26,6 +26,11 @@ class Judged:
     results: tuple[CheckResult, ...] = ()
     rivals: Mapping[str, tuple[CheckResult, ...]] = field(default_factory=dict)
 
+    @property
+    def everything(self) -> tuple[CheckResult, ...]:
+        """What the checks say of everybody on trial, the candidate first."""
+        return (*self.results, *(result for said in self.rivals.values() for result in said))
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -71,9 +76,12 @@ def judge_trial(
     state, results = one(candidate, state)
     rivals = {rival.identity: one(rival, known.get(rival.identity, FRESH)) for rival in _rivals(status)}
     kept = {identity: evidence for identity, (evidence, _) in rivals.items()}
-    return Judged(
-        replace(state, rivals=kept), results, {identity: said for identity, (_, said) in rivals.items()}
-    )
+    names_of = {rival.identity: rival.name for rival in _rivals(status)}
+    said = {
+        identity: tuple(replace(result, rival=names_of[identity]) for result in found)
+        for identity, (_, found) in rivals.items()
+    }
+    return Judged(replace(state, rivals=kept), results, said)
 
 
 def _rivals(status: Status) -> Iterator[Rival]:
