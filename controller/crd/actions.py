@@ -92,9 +92,9 @@ ACTION_RULES: Final = (
             Form(
                 "ActionSpec",
                 '!has(self.stage) || self.action in ["skip-stage", "approve"]',
-                'self.action + " is of no one stage: leave it out"',
+                "%s is of no one stage: leave it out",
+                ("self.action",),
                 path=".stage",
-                is_cel=True,
             ),
         ),
     ),
@@ -105,9 +105,9 @@ ACTION_RULES: Final = (
             Form(
                 "ActionSpec",
                 '!has(self.to) || self.action == "undo"',
-                'self.action + " goes back to no version of its own: only undo has to"',
+                "%s goes back to no version of its own: only undo has to",
+                ("self.action",),
                 path=".to",
-                is_cel=True,
             ),
         ),
     ),

@@ -22,28 +22,40 @@ def whole(expression: str, pattern: str) -> str:
     return f"{expression}.matches({text(f'^(?:{pattern})$')})"
 
 
+_NUMBER = r"[0-9]{1,7}(\.[0-9]{1,6})?"
+_CLOCK = rf"({_NUMBER}h)?({_NUMBER}m)?([0-9]{{1,9}}(\.[0-9]{{1,6}})?s)?([0-9]{{1,12}}(\.[0-9]{{1,6}})?ms)?$"
+
+
 def seconds(duration: str) -> str:
-    """A duration of ours as seconds (double): Go's, which CEL reads, with days before it."""
-    days = f'double("0" + {duration}.find("^[0-9.]+d").replace("d", ""))'
-    rest = f'double(duration("0s" + {duration}.find("[^d]*$")).getMilliseconds())'
+    """A duration of ours as seconds (double): Go's, which CEL reads, with days before it. Of any other text: some number."""
+    days = f'double("0" + {duration}.find({text(f"^{_NUMBER}d")}).replace("d", ""))'
+    rest = f'double(duration("0s" + {duration}.find({text(_CLOCK)})).getMilliseconds())'
     return f"({days} * 86400.0 + {rest} / 1000.0)"
 
 
-def number(quantity: str, unit: str) -> str:
-    """`5%` or `0.02pp` as the number before its unit (double)."""
-    return f"double({quantity}.replace({text(unit)}, {text('')}))"
+def number(quantity: str) -> str:
+    """`5%`, `0.02pp` or `p99.9` as its number (double); of any other text: some number."""
+    return f'double("0" + {quantity}.find({text(f"{_NUMBER}")}))'
 
 
-def validation(rule: str, holds: str, sentence: str, *, path: str = "") -> Validation:
-    """What must hold, and what is said otherwise, in fixed words; `path` is the field's, relative to the schema it stands at."""
-    found = {"rule": holds, "message": f"[{rule}] {sentence}"}
-    return found | ({"fieldPath": path} if path else {})
+def first(items: str, wrong: str, said: str, *, index: str = "i", item: str = "v") -> str:
+    """What is `said` of the first of the items that is `wrong`, both in terms of `index` and `item`."""
+    return f"{items}.transformList({index}, {item}, {wrong}, {said})[0]"
 
 
-def speaking(rule: str, holds: str, sentence: str, *, path: str = "") -> Validation:
-    """The same where `sentence` is CEL, so that it can say what was found."""
-    found = {"rule": holds, "messageExpression": f"{text(f'[{rule}] ')} + {sentence}"}
-    return found | ({"fieldPath": path} if path else {})
+def formatted(template: str, *arguments: str) -> str:
+    """The template with %s and %d filled in. Unlike `+`, its cost is known whatever the arguments are made of."""
+    return f"{text(template)}.format([{', '.join(f'dyn({argument})' for argument in arguments)}])"
+
+
+def validation(rule: str, holds: str, sentence: str, *arguments: str, path: str = "") -> Validation:
+    """What must hold, and what is said otherwise: with arguments (CEL) for the %s and %d in it, or as it is.
+
+    `path` is the field's, relative to the schema that the rule stands at.
+    """
+    said = f"[{rule}] {sentence}"
+    spoken = {"messageExpression": formatted(said, *arguments)} if arguments else {"message": said}
+    return {"rule": holds} | spoken | ({"fieldPath": path} if path else {})
 
 
 def shape(pattern: str, sentence: str, *, rule: str = "pattern", is_secret: bool = False) -> Json:
@@ -53,9 +65,10 @@ def shape(pattern: str, sentence: str, *, rule: str = "pattern", is_secret: bool
 
 def shaped(pattern: str, sentence: str, *, rule: str = "pattern", is_secret: bool = False) -> Validation:
     """A string of this pattern, or the sentence, which follows the string itself unless that may hold a secret."""
+    sound = whole("self", pattern)
     if is_secret:
-        return validation(rule, whole("self", pattern), sentence)
-    return speaking(rule, whole("self", pattern), f'"\'" + self + "\' " + {text(sentence)}')
+        return validation(rule, sound, sentence)
+    return validation(rule, sound, f"'%s' {escaped(sentence)}", "self")
 
 
 def keys_shaped(pattern: str, sentence: str, *, rule: str = "pattern", is_secret: bool = False) -> Validation:
@@ -64,4 +77,9 @@ def keys_shaped(pattern: str, sentence: str, *, rule: str = "pattern", is_secret
     if is_secret:
         return validation(rule, f"self.all(key, {sound})", sentence)
     wrong = f"self.filter(key, !{sound})[0]"
-    return speaking(rule, f"self.all(key, {sound})", f'"\'" + {wrong} + "\' " + {text(sentence)}')
+    return validation(rule, f"self.all(key, {sound})", f"'%s' {escaped(sentence)}", wrong)
+
+
+def escaped(sentence: str) -> str:
+    """For a template: a percent sign that is meant as one."""
+    return sentence.replace("%", "%%")

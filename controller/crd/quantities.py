@@ -89,10 +89,11 @@ class Quantity:
             "maxLength": CHARACTERS_MAX,
             "x-kubernetes-validations": [
                 cel.shaped(self.written, f"is not {self.kind}: write {self.example}", rule="unit"),
-                cel.speaking(
+                cel.validation(
                     "bounds",
                     f"!{cel.whole('self', self.written)} || ({self._within()})",
-                    f"self + {cel.text(f' is out of bounds: from {self._least} to {self._most}')}",
+                    f"%s is out of bounds: from {cel.escaped(self._least)} to {cel.escaped(self._most)}",
+                    "self",
                 ),
                 *self._finer(),
             ],
@@ -167,7 +168,7 @@ class Percent(Quantity):
         return f"{_plain(Decimal(str(amount)) * 100)}%"
 
     def _amount(self) -> str:
-        return cel.number("self", "%")
+        return cel.number("self")
 
     def _bound(self, amount: Decimal) -> Decimal:
         return amount * 100
@@ -189,8 +190,11 @@ class _WholePercent(Percent):
         coarse = rf"[0-9]+([.][0-9]{{1,{self.digits}}}0*)?%"
         fine = f"{cel.whole('self', self.written)} && !{cel.whole('self', coarse)}"
         return [
-            cel.speaking(
-                "unit", f"!({fine})", f"self + {cel.text(f' is finer than {self.step}, the smallest step')}"
+            cel.validation(
+                "unit",
+                f"!({fine})",
+                f"%s is finer than {cel.escaped(self.step)}, the smallest step",
+                "self",
             )
         ]
 
@@ -237,7 +241,7 @@ class Points(Quantity):
         return f"{_plain(Decimal(str(amount)) * 100)}pp"
 
     def _amount(self) -> str:
-        return cel.number("self", "pp")
+        return cel.number("self")
 
     def _bound(self, amount: Decimal) -> Decimal:
         return amount * 100

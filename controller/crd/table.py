@@ -20,20 +20,20 @@ D = TypeVar("D")
 class Form:
     """A rule, or a part of it, in CEL: at every place where the model `on` is, `holds` must.
 
-    `says` is the sentence, or CEL for it if `is_cel`. The API server says where the model is; `path` adds the field
-    below that. Where the field depends on what was written (an index), `says` begins with its whole path and `: `.
+    `says` is the sentence, with %s and %d where there are `arguments` (CEL). The API server says where the model is;
+    `path` adds the field below that. Where the field depends on what was written (an index), `says` begins with the
+    rest of its path and `: `, and `path` is left out.
     """
 
     on: str
     holds: str
     says: str
+    arguments: tuple[str, ...] = ()
     path: str = ""
-    is_cel: bool = False
 
     def validation(self, rule: str) -> Validation:
         """The entry of `x-kubernetes-validations`."""
-        make = cel.speaking if self.is_cel else cel.validation
-        return make(rule, self.holds, self.says, path=self.path)
+        return cel.validation(rule, self.holds, self.says, *self.arguments, path=self.path)
 
 
 @dataclass(frozen=True, slots=True)
