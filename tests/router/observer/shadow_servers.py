@@ -122,8 +122,8 @@ async def serving(handler: Handler):
         tasks.add(asyncio.current_task())
         try:
             await handler(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the end of the connection, or of the test
         finally:
             writer.transport.abort()
 
