@@ -15,15 +15,18 @@ class Load:
     """Sends `rate` requests a second to `url` in a thread, from start to stop, each with an id of its own.
 
     `lost`: no answer at all. `mixed`: the answer to another request. `failed`: 5xx, by version. Times are Unix seconds.
+    Every `beta`-th user (0: none) sends `x-beta: 1`; `beta_answers` are those that these users got, by version.
     """
 
     url: str
     rate: float = 50.0
     users: int = 200
+    beta: int = 0
     sent: int = 0
     lost: list[str] = field(default_factory=list)
     mixed: list[str] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
+    beta_answers: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     last_seen: dict[str, float] = field(default_factory=dict)
     causes: Counter[str] = field(default_factory=Counter)
@@ -74,7 +77,9 @@ class Load:
             "id": name,
             "inputs": [{"name": "x", "datatype": "INT64", "shape": [1, 2], "data": [number, 0]}],
         }
-        headers = {"x-user-id": f"user-{number % self.users}", "x-request-id": name}
+        user = number % self.users
+        is_beta = self.beta > 0 and user % self.beta == 0
+        headers = {"x-user-id": f"user-{user}", "x-request-id": name} | ({"x-beta": "1"} if is_beta else {})
         try:
             answer = await client.post("/v2/models/sum/infer", json=body, headers=headers)
         except httpx.HTTPError as error:
@@ -83,6 +88,7 @@ class Load:
         version = answer.headers.get("x-headgate-version", "none")
         self.last_seen[version] = time.time()
         self.answers[version] += 1
+        self.beta_answers[version] += is_beta
         if answer.status_code >= 500:
             self.failed[version] += 1
             cause = _cause(answer)

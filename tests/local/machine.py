@@ -206,10 +206,10 @@ class Machine:
             raise AssertionError(f"{error}; it is {seen.get('phase')}: {seen.get('message')}") from None
         return seen
 
-    def load(self, rate: float = 50.0) -> Load:
-        """Live traffic, begun once the first version serves."""
+    def load(self, rate: float = 50.0, *, beta: int = 0) -> Load:
+        """Live traffic, begun once the first version serves; every `beta`-th user is one of the beta's."""
         self.phase_is("Healthy")
-        return Load(self.url, rate)
+        return Load(self.url, rate, beta=beta)
 
     def pids_of_models(self) -> Iterator[int]:
         """Pids of the model servers it started."""
