@@ -109,6 +109,8 @@ class ProcessGroup:
             return locals_[0].message()
         ready = sum(replica.is_ready for replica in replicas)
         words = [f"{min(ready, wanted)} of {wanted} ready"]
+        if workload.replicas > wanted:
+            words.append(f"{workload.replicas} are asked for and no more than {wanted} run on one machine")
         if old:
             words.append(f"{old} still to be replaced")
         unready = [local for local in locals_ if not local.is_ready]

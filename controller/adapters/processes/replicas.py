@@ -35,7 +35,7 @@ class Moves:
 def moves(workload: Workload, replicas: Sequence[Replica], leaving: Collection[int] = ()) -> Moves:
     """What has to happen next. `leaving` are the numbers of those that still run but get no traffic.
 
-    Replicas of an earlier restart count are old. An old one goes for each new one that is ready; new ones are started
+    Replicas of another restart count are old. An old one goes for each new one that is ready; new ones are started
     while all that run, with the leaving ones, are at most `surge` more than shall be. A surge below 1 counts as 1,
     since a replacement has to be ready before an old one goes. Replicas that are missing start at once.
     """
@@ -65,8 +65,9 @@ def wanted_of(workload: Workload) -> int:
 
 
 def is_old(replica: Replica, workload: Workload) -> bool:
-    """Shall another replica take its place?"""
-    return replica.restarts < workload.restarts
+    """Shall another replica take its place? Also where its count is higher: a lost store counts anew, and a restart
+    that is asked for then is none of the past."""
+    return replica.restarts != workload.restarts
 
 
 def is_crash_looping(replicas: Collection[Replica]) -> bool:

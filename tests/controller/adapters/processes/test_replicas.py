@@ -68,8 +68,8 @@ def test_growing_and_shrinking_go_on_during_a_restart() -> None:
     assert moves(Workload(1, 1, surge=1), [*ready(0), Replica(1, 1), Replica(2, 1)]) == Moves(stop=(2,))
 
 
-def test_replicas_of_a_later_count_than_is_asked_for_stay() -> None:
-    assert moves(Workload(1, restarts=1), ready(0, restarts=7)) == Moves()
+def test_replicas_of_a_higher_count_are_replaced_too_since_the_count_began_anew() -> None:
+    assert moves(Workload(1, restarts=1), ready(0, restarts=7)) == Moves(start=(1,))
 
 
 def test_a_version_loops_when_its_only_replica_does_or_more_than_half_or_none_is_ready() -> None:
