@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from controller.errors import StoreUnavailable
+from controller.errors import NotLeader, NotTakenHere, StoreUnavailable
 
 
 class Problem(Exception):
@@ -50,6 +50,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(StoreUnavailable, _unavailable)
+    app.add_exception_handler(NotLeader, _unavailable)
+    app.add_exception_handler(NotTakenHere, _not_taken)
     app.add_exception_handler(Exception, _crash)
 
 
@@ -87,6 +89,11 @@ async def _unavailable(request: Request, error: Exception) -> JSONResponse:
         do="nothing was changed; ask again when that is mended",
         headers={"retry-after": "1"},
     ).response()
+
+
+async def _not_taken(request: Request, error: Exception) -> JSONResponse:
+    """People write that themselves, where their own rights count."""
+    return Problem(403, str(error), about=request.url.path, do="do it with your own credentials").response()
 
 
 async def _crash(request: Request, error: Exception) -> JSONResponse:
