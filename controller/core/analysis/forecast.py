@@ -140,8 +140,21 @@ def present(
 
 
 def forecast(spec: Spec, traffic: Traffic, track: Track = Track.STAGES) -> tuple[StepForecast, ...]:
-    """What each step of the rollout needs, in order, if the candidate is as good as stable."""
-    return _of_steps(spec, steps_of(spec, track), traffic)
+    """What warming up and each step of the rollout need, in order, if the candidate is as good as stable.
+
+    A schedule is not reckoned in: outside its windows nothing goes on, whatever the evidence.
+    """
+    return (*_warming(spec, track), *_of_steps(spec, steps_of(spec, track), traffic))
+
+
+def _warming(spec: Spec, track: Track) -> tuple[StepForecast, ...]:
+    """The time before the first traffic in which a new version is warmed up; how long that takes nobody knows before."""
+    warmup = spec.warmup
+    if warmup is None or track is Track.RETURN:
+        return ()
+    least, most = duration(warmup.stable_for_s), duration(warmup.max_wait_s)
+    told = f"warm-up: at least {least}, until it is measured warm, at most {most}"
+    return (StepForecast("warm-up", None, warmup.stable_for_s, "", (), told),)
 
 
 def faster(spec: Spec, traffic: Traffic, track: Track = Track.STAGES) -> tuple[str, ...]:
@@ -235,6 +248,10 @@ def _rates(check: Check, step: Step, traffic: Traffic, tolerance: Tolerance) -> 
     """Requests (or pairs) per second of candidate and stable; or in words why there are none."""
     rate = traffic.requests_per_s or NOMINAL_PER_S
     live = step.weight / FULL
+    if step.match is not None and not live and check.metric is not Metric.DISAGREEMENT:
+        if step.match.share == FULL and not tolerance.is_absolute:
+            return _Lack("stable answers none of the requests that match: give the limit as `max`", True)
+        return _Lack("how many requests match is not known beforehand")
     if check.metric is Metric.DISAGREEMENT:
         if not tolerance.is_absolute:
             return _Lack("how often stable disagrees with itself is not known beforehand")

@@ -329,18 +329,19 @@ def _verdict(check: Check, line: Line, lack: str, context: _Context, key: str) -
     if line.has_failed:
         return Verdict.FAIL, "", False
     is_worse = line.evidence.is_worse_than_stable(_alpha(check, key, context))
+    is_within = line.evidence.is_within_tolerance()
     if lack:
-        return Verdict.INCONCLUSIVE, lack, is_worse or line.evidence.in_outage
-    if is_worse:
-        return Verdict.INCONCLUSIVE, "worse than stable, not shown worse than tolerated: no increase", True
+        return Verdict.INCONCLUSIVE, lack, (is_worse and not is_within) or line.evidence.in_outage
     if line.evidence.in_outage:
         return (
             Verdict.INCONCLUSIVE,
             "stable itself is far worse than before: no increase until that is over",
             True,
         )
-    if line.evidence.is_within_tolerance():
-        return Verdict.PASS, "", False
+    if is_within:
+        return Verdict.PASS, "worse than stable, but by less than is tolerated" if is_worse else "", False
+    if is_worse:
+        return Verdict.INCONCLUSIVE, "worse than stable, not shown worse than tolerated: no increase", True
     return Verdict.INCONCLUSIVE, "nothing is proven yet", False
 
 

@@ -15,17 +15,23 @@ from controller.core.analysis.forecast import StepForecast, Traffic, duration, f
 from controller.core.analysis.judge import BLOCK_MAX_S
 from controller.core.checks import AtMost, Check, Metric, NoSlower, NoWorse, PrometheusQuery
 from controller.core.spec import (
+    FULL,
     Advance,
     ApprovalStage,
     CanaryStage,
     FullStage,
+    Match,
+    MatchStage,
     PauseStage,
     ShadowStage,
     Spec,
     Stage,
     VersionSpec,
+    Warmup,
 )
+from controller.core.status import Track
 from headgate.histogram import BUCKETS, bucket_of
+from headgate.wire.plan import Condition
 
 ERRORS = Check("errors", Metric.ERRORS, NoWorse())
 SLO = Check("slo", Metric.ERRORS, AtMost(0.01))
@@ -254,3 +260,20 @@ def _limit(limit: object) -> float:
 
 def _failures(chance: random.Random, requests: int, share: float) -> int:
     return sum(chance.random() < share for _ in range(requests)) if share else 0
+
+
+def test_warming_up_comes_first_and_says_its_bounds():
+    asked = replace(spec(FullStage()), warmup=Warmup(stable_for_s=30.0, max_wait_s=1200.0))
+    first, *_ = forecast(asked, Traffic(100.0))
+    assert first.sentence == "warm-up: at least 30 s, until it is measured warm, at most 20 min"
+    assert forecast(asked, Traffic(100.0), Track.RETURN)[0].title != "warm-up"
+
+
+def test_how_many_requests_match_is_not_known_beforehand():
+    beta = Match((Condition("header:x-beta"),), 5000)
+    told = forecast(spec(MatchStage(beta, 60.0, ("errors",)), FullStage(), checks=(ERRORS,)), Traffic(100.0))
+    assert told[0].seconds is None
+    assert "how many requests match is not known beforehand" in told[0].sentence
+    alone = replace(beta, share=FULL)
+    told = forecast(spec(MatchStage(alone, 60.0, ("errors",)), FullStage(), checks=(ERRORS,)), Traffic(100.0))
+    assert "never by itself" in told[0].sentence

@@ -96,10 +96,18 @@ def test_as_long_as_the_dispersion_is_not_known_the_sentence_says_what_is_assume
 
 def test_worse_than_stable_but_within_tolerance_only_holds():
     check = Check("errors", Metric.ERRORS, NoWorse(3.0, 0.0))
-    result = steady(Judge((check,)), Router(), START, 300, candidate=(25, 1), stable=(475, 9))
+    result = steady(Judge((check,)), Router(), START, 80, candidate=(25, 1), stable=(475, 9))
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.is_holding
     assert "worse than stable, not shown worse than tolerated: no increase" in result.text
+
+
+def test_worse_than_stable_and_proven_within_tolerance_passes_and_says_so():
+    check = Check("errors", Metric.ERRORS, NoWorse(3.0, 0.0))
+    result = steady(Judge((check,)), Router(), START, 300, candidate=(25, 1), stable=(475, 9))
+    assert result.verdict is Verdict.PASS
+    assert not result.is_holding
+    assert "Pass: worse than stable, but by less than is tolerated" in result.text
 
 
 def test_no_report_is_no_data():
