@@ -25,13 +25,17 @@ INFERENCE_PATHS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def version_identity(version: models.Version, base_dir: str = "") -> str:
-    """The hash of what serves: command, environment, address, readiness, digest, rewrite, folder; never the name.
+    """The hash of what serves: command, environment, address, readiness, digest, rewrite, folder; never the name,
+    nor what is only looked at (`deployment`).
 
     Fields at their default are left out, so that writing a default, or a later release adding a field, renames
     no version.
     """
     parts = version.model_dump(
-        mode="json", by_alias=True, exclude={"name": True, "process": {"stop_grace"}}, exclude_defaults=True
+        mode="json",
+        by_alias=True,
+        exclude={"name": True, "deployment": True, "process": {"stop_grace"}},
+        exclude_defaults=True,
     )
     if version.process is not None and base_dir:
         parts["baseDir"] = base_dir

@@ -27,7 +27,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from controller.core.hooks import NEWS, kebab
-from controller.crd.cel import shape
+from controller.crd.cel import shape, validation
 from controller.crd.quantities import BasisPoints, Duration, Milliseconds, Percent, PerMillion, Points, Size
 from controller.crd.times import Cron, Minutes, Moment, Zone
 
@@ -128,6 +128,14 @@ _LABEL: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 Name = Annotated[
     str, _matches(_LABEL, "is not a name: lower-case letters, digits and -, at most 63, such as v8", 63)
 ]
+ObjectName = Annotated[
+    str,
+    _matches(
+        r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?",
+        "is not the name of a Kubernetes object: lower-case letters, digits, - and ., at most 253",
+        253,
+    ),
+]
 Path = Annotated[
     str, Field(max_length=1024), _matches(r"/[!-~]*", "is not a path: start it with /, without spaces")
 ]
@@ -171,6 +179,37 @@ Url = Annotated[
         ),
     ),
     AfterValidator(_url),
+]
+_PORT_NAME: Final = r"[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?"
+_PORT_SENTENCE: Final = "is not a port: write its number (1 to 65535) or its name, such as http"
+
+
+def _port(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65_536
+    is_name = isinstance(value, str) and re.fullmatch(_PORT_NAME, value) is not None
+    if not is_number and not is_name:
+        raise PydanticCustomError(
+            "port", "{shown} {sentence}", {"shown": repr(value)[:80], "sentence": _PORT_SENTENCE}
+        )
+    return value
+
+
+Port = Annotated[
+    int | str,
+    BeforeValidator(_port),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 15,
+            "x-kubernetes-validations": [
+                validation(
+                    "port",
+                    f'type(self) == int ? self > 0 && self < 65536 : self.matches("^{_PORT_NAME}$")',
+                    f"it {_PORT_SENTENCE}",
+                )
+            ],
+        }
+    ),
 ]
 CheckName = Name
 CheckNames = Annotated[list[CheckName], Field(max_length=32)]
@@ -233,18 +272,29 @@ class Rewrite(Model):
     """Fields of a copied JSON body to replace, by JSON pointer: {/model: fraud-8}. Copies (shadows) only."""
 
 
+class ServicePort(Model):
+    """A Service in the rollout's namespace, and one of its ports."""
+
+    name: Name
+    """Name of the Service, such as fraud-v8."""
+    port: Port
+    """Number or name of one of its ports, as the Service has it: 8080 or http."""
+
+
 class Version(Model):
-    """One version by name: a `process` to start or a `url` that is there."""
+    """One version by name: a `service` or a `url` that is there, or (not on clusters) a `process` to start."""
 
     planned: ClassVar[Mapping[str, str]] = {
-        "service": "a Kubernetes Service needs the Kubernetes controller",
-        "deployment": "a Deployment needs the Kubernetes controller",
         "auth": "credentials for a version come with TLS to upstreams",
     }
     name: Name
     """What people call it, such as v8. Part of no identity: what serves is."""
     url: Url | None = None
     """A model server that is there already, such as http://fraud-v8.models.svc:8080."""
+    service: ServicePort | None = None
+    """On a cluster: the Service in front of this version alone; requests go to its ready pods."""
+    deployment: ObjectName | None = None
+    """On a cluster: the Deployment behind service, so that a crash loop is seen and said. It is never changed."""
     process: Process | None = None
     """A model server that local mode starts on this machine. Not for clusters."""
     readiness: Readiness | None = None
@@ -458,7 +508,7 @@ class Strategy(Model):
     """All traffic in one write, checked before and after: {preview: 10%, bake: 10m}."""
     shadow: Shadow | None = None
     """Copies only; a person then promotes: {sample: 100%, minPairs: 1000}."""
-    stages: Annotated[list[Stage], Field(min_length=1, max_length=32)] | None = None
+    stages: Annotated[list[Stage], Field(min_length=1, max_length=16)] | None = None
     """The general form: stages one after another, of which the short forms are abbreviations."""
 
 

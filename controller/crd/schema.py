@@ -38,6 +38,8 @@ _KEPT: Final[tuple[str, ...]] = (
     "maxItems",
     "maxProperties",
     "nullable",
+    "x-kubernetes-int-or-string",
+    "x-kubernetes-preserve-unknown-fields",
 )
 """What means the same in both."""
 
@@ -82,6 +84,8 @@ class _Builder:
         }
         if node.get("required"):
             found["required"] = node["required"]
+        if model.null_is_default:
+            found["minProperties"] = 1  # in words that CEL cannot say: it takes null for absent
         return _ruled(found, self._forms.get(name, ()))
 
     def _field(self, field: FieldInfo, node: Schema, text: str) -> Schema:

@@ -77,7 +77,7 @@ UNKNOWN = [
     ("workloadRef", "needs the Kubernetes controller"),
     ("match", "it is a stage: write it in strategy.stages"),
     ("strategy.stages.1.match.header", "did you mean headers?"),
-    ("versions.0.service", "needs the Kubernetes controller"),
+    ("versions.0.auth", "come with TLS to upstreams"),
     ("checks.0.watch", "write required: false"),
 ]
 
@@ -111,6 +111,12 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("versions.0.url", "http://x/?a=b", "url", "without user, query"),
     ("versions.0.url", "http://x:99999/", "url", "is not a URL"),
     ("versions.0.url", "http:///x", "url", "write http://"),
+    ("versions.0.service", {"name": "A", "port": 1}, "pattern", "lower-case letters"),
+    ("versions.0.service", {"name": "a", "port": 0}, "port", "0 is not a port"),
+    ("versions.0.service", {"name": "a", "port": True}, "port", "True is not a port"),
+    ("versions.0.service", {"name": "a", "port": "HTTP"}, "port", "or its name, such as http"),
+    ("versions.0.service", {"name": "a"}, "required", "it is missing"),
+    ("versions.0.deployment", "-x", "pattern", "is not the name of a Kubernetes object"),
     ("versions.0.url", "http://x/a b", "url", "write http://"),
     ("versions.0.digest", "sha256:abc", "pattern", "64 hex digits"),
     ("versions.1.process.command", "serve.py", "type", "'serve.py' is not a list"),
