@@ -1,4 +1,4 @@
-"""What `headgate up` is started with, checked once; the command line and the environment are the only sources."""
+"""What a controller is started with, checked once; the command line and the environment are the only sources."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,3 +27,24 @@ class LocalSettings:
     sinks: Mapping[str, str] = field(default_factory=dict)
     allowed_hooks: tuple[str, ...] = ()
     start_router: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """The controller of a cluster. `kubeconfig`, `context` and `namespace` are as kubectl's; `api_listen` is HOST:PORT.
+
+    `token_file` holds the token that routers bring; `state_dir` notes of the versions that are looked at. `providers`, `sinks` and `allowed_hooks`
+    are as in local mode.
+    """
+
+    state_dir: Path
+    token_file: Path
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+    all_namespaces: bool = False
+    api_listen: str = "127.0.0.1:7000"
+    leader_election: bool = True
+    providers: Mapping[str, str] = field(default_factory=dict)
+    sinks: Mapping[str, str] = field(default_factory=dict)
+    allowed_hooks: tuple[str, ...] = ()

@@ -1,0 +1,114 @@
+"""`headgate controller`: the controller of a cluster, in the foreground."""
+
+from pathlib import Path
+
+import click
+
+from controller.cli.failures import end
+from controller.cli.up import AddressType, NamedUrlType, UrlPrefixType
+from controller.settings import ClusterSettings
+
+TOKEN_FILE = Path("/etc/headgate/token")
+STATE_DIR = Path("/var/lib/headgate")
+
+
+@click.command(context_settings={"auto_envvar_prefix": "HEADGATE_CONTROLLER"})
+@click.option(
+    "--kubeconfig",
+    envvar="KUBECONFIG",
+    metavar="PATH",
+    help="How to reach the cluster.  [default: ~/.kube/config, or the pod's own service account]",
+)
+@click.option("--context", metavar="NAME", help="A context of the kubeconfig.  [default: the current one]")
+@click.option(
+    "-n",
+    "--namespace",
+    metavar="NAME",
+    help="Look after rollouts in this namespace.  [default: the context's, or the pod's own]",
+)
+@click.option("-A", "--all-namespaces", is_flag=True, help="Look after the rollouts of all namespaces.")
+@click.option(
+    "--api",
+    type=AddressType(is_loopback_only=False),
+    default="127.0.0.1:7000",
+    show_default=True,
+    help="Where routers and people reach this controller; port 0 lets the kernel choose.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=TOKEN_FILE,
+    show_default=True,
+    help="The token that routers bring.",
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=STATE_DIR,
+    show_default=True,
+    help="A folder for notes that outlive a restart of the container.",
+)
+@click.option(
+    "--leader-election/--no-leader-election",
+    default=True,
+    show_default=True,
+    help="Without it, see to it yourself that there is one controller only.",
+)
+@click.option(
+    "--prometheus",
+    "providers",
+    type=NamedUrlType("main=http://prometheus.monitoring:9090"),
+    multiple=True,
+    help="A Prometheus that checks may name. May be given again.",
+)
+@click.option(
+    "--sink",
+    "sinks",
+    type=NamedUrlType("chat=https://chat.example/hook"),
+    multiple=True,
+    help="Where notifications that name it are posted. May be given again.",
+)
+@click.option(
+    "--allow-hook",
+    "allowed_hooks",
+    type=UrlPrefixType(),
+    multiple=True,
+    help="Let hooks reach URLs that begin so, even inside the cluster. May be given again.",
+)
+def controller(
+    kubeconfig: str | None,
+    context: str | None,
+    namespace: str | None,
+    all_namespaces: bool,
+    api: str,
+    token_file: Path,
+    state: Path,
+    leader_election: bool,
+    providers: tuple[tuple[str, str], ...],
+    sinks: tuple[tuple[str, str], ...],
+    allowed_hooks: tuple[str, ...],
+) -> None:
+    """Run the controller of a Kubernetes cluster, in the foreground, until SIGTERM.
+
+    Rollouts are applied with kubectl. What was decided is kept in each rollout's status: started again, here or
+    anywhere, it goes on where it was.
+
+    \b
+      headgate controller --context staging -n ml
+    """
+    settings = ClusterSettings(
+        kubeconfig=kubeconfig,
+        context=context,
+        namespace=namespace,
+        all_namespaces=all_namespaces,
+        api_listen=api,
+        token_file=token_file,
+        state_dir=state,
+        leader_election=leader_election,
+        providers=dict(providers),
+        sinks=dict(sinks),
+        allowed_hooks=allowed_hooks,
+    )
+    from controller.cluster_wiring import run  # here, because only this verb needs the whole controller
+
+    end(run(settings, click.echo))

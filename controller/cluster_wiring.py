@@ -1,0 +1,350 @@
+"""Puts the controller of a cluster together: copies of the API server's objects, leadership, and the same reconciler.
+
+What differs from local mode is the store, who may write, and where versions come from; core, registry of routers, API
+and loop are the same parts. One replica leads; the others keep their copies warm and wait. A leader that leads no
+more stops writing at once and ends, and is started anew by whoever runs it: nothing of what it had in hand lives on.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from controller.adapters.effects import HttpEffects
+from controller.adapters.kubernetes.actions import FINAL, INDEX, phase_of
+from controller.adapters.kubernetes.actions import PLURAL as ACTIONS
+from controller.adapters.kubernetes.api import Api, Misconfigured, Settings, path_of
+from controller.adapters.kubernetes.events import Events
+from controller.adapters.kubernetes.reflector import Reflector
+from controller.adapters.kubernetes.store import GROUP, VERSION, KubernetesStore
+from controller.adapters.kubernetes.store import PLURAL as ROLLOUTS
+from controller.adapters.processes import LocalWorkloads
+from controller.adapters.prometheus.counters import PrometheusCounters, Provider
+from controller.adapters.routers import RouterRegistry
+from controller.adapters.warmup import Warmer
+from controller.api import view
+from controller.api.app import create_app
+from controller.api.deps import Changes, Deps
+from controller.api.server import ApiServer, api_server, listen
+from controller.api.shown import Seen
+from controller.core.status import Decision, Status
+from controller.crd import Refused
+from controller.crd.compiler import Compiler
+from controller.errors import ControllerError
+from controller.ports import Compiled, Stored
+from controller.reconcile.gather import Gatherer
+from controller.reconcile.loop import Loop
+from controller.reconcile.queue import WorkQueue
+from controller.reconcile.reconciler import Reconciler
+from controller.settings import ClusterSettings
+from controller.telemetry import Metrics
+from headgate.log import Log
+
+SYNC_S: Final = 30.0
+"""How long the first lists may take before that is said, again and again."""
+
+Object = Mapping[str, Any]
+
+
+class Leadership(Protocol):
+    """Who may write. `transitions` is how often the lease changed hands."""
+
+    def is_leader(self) -> bool: ...
+
+    def transitions(self) -> int: ...
+
+    async def lead(self) -> None:
+        """Return once this one leads."""
+        ...
+
+    async def lost(self) -> None:
+        """Return once this one leads no more."""
+        ...
+
+    async def close(self) -> None:
+        """Let another one lead."""
+        ...
+
+
+class Alone:
+    """The only controller there is: somebody else sees to that."""
+
+    def is_leader(self) -> bool:
+        return True
+
+    def transitions(self) -> int:
+        return 0
+
+    async def lead(self) -> None:
+        return
+
+    async def lost(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        return
+
+
+@dataclass(slots=True)
+class Cluster:
+    """All parts of a running controller."""
+
+    settings: ClusterSettings
+    api: Api
+    rollouts: Reflector
+    actions: Reflector
+    leadership: Leadership
+    store: KubernetesStore
+    events: Events
+    registry: RouterRegistry
+    queue: WorkQueue
+    changes: Changes
+    metrics: Metrics
+    log: Log
+
+
+def run(settings: ClusterSettings, announce: Callable[[str], None]) -> int:
+    """Run the controller until told to stop: 0 after a stop in order, 1 if it could not start or leads no more.
+
+    `announce` gets the lines a person should read.
+    """
+    try:
+        return asyncio.run(serve_cluster(settings, announce))
+    except Misconfigured as error:
+        print(f"headgate controller: {error}", file=sys.stderr)
+    except ControllerError as error:
+        print(f"headgate controller: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"headgate controller: {error}: choose another with --api or --state", file=sys.stderr)
+    return 1
+
+
+async def serve_cluster(settings: ClusterSettings, announce: Callable[[str], None]) -> int:
+    """Watch, wait until this one leads, reconcile; until SIGTERM, SIGINT, or another one leads."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stopping = asyncio.create_task(stop.wait())
+    async with AsyncExitStack() as stack:
+        cluster = _connect(settings)
+        stack.push_async_callback(cluster.api.close)
+        for part in (cluster.rollouts.run(), cluster.actions.run()):
+            stack.push_async_callback(_ended, asyncio.create_task(part))
+        if not await _first(stopping, _synced(cluster)):
+            return 0
+        stack.push_async_callback(cluster.leadership.close)
+        if not await _first(stopping, cluster.leadership.lead()):
+            return 0
+        return await _serve(cluster, stopping, stack, announce)
+
+
+async def _serve(
+    cluster: Cluster, stopping: asyncio.Task[Any], stack: AsyncExitStack, announce: Callable[[str], None]
+) -> int:
+    """Lead: everything that decides and writes, until it is stopped (0) or leads no more (1)."""
+    settings, store, queue, log = cluster.settings, cluster.store, cluster.queue, cluster.log
+    for part in (store.run(), cluster.events.run()):
+        stack.push_async_callback(_ended, asyncio.create_task(part))
+    stack.push_async_callback(store.flush)
+    workloads = _workloads(settings, queue.add)
+    await workloads.start(store.keys())
+    stack.push_async_callback(workloads.close, stop_processes=False)
+    counters = PrometheusCounters(Provider(name, url) for name, url in settings.providers.items())
+    stack.push_async_callback(counters.close)
+    effects = HttpEffects(sinks=settings.sinks, allowed=settings.allowed_hooks, on_news=queue.add, log=log)
+    stack.push_async_callback(effects.close)
+    gatherer = Gatherer(counters, queue.add)
+    stack.push_async_callback(gatherer.close)
+    warmer = Warmer(lambda key, warmup: (), queue.add, log)
+    stack.push_async_callback(warmer.close)
+    compiler, next_at = Compiler(), dict[str, float | None]()
+
+    def on_recorded(key: str, decision: Decision | None) -> None:
+        if decision is None:
+            cluster.registry.drop(key)
+            next_at.pop(key, None)
+        else:
+            next_at[key] = decision.requeue_at
+            store.look_again(key, decision.requeue_at)
+        cluster.changes.notify(key)
+
+    epoch = await store.acquire_epoch(0)
+    reconciler = Reconciler(
+        store=store,
+        workloads=workloads,
+        warmth=warmer,
+        routers=cluster.registry,
+        gatherer=gatherer,
+        effects=effects,
+        compile_document=lambda stored: _compiled(compiler, stored),
+        epoch=epoch,
+        metrics=cluster.metrics,
+        now=time.time,
+        on_recorded=on_recorded,
+        log=log,
+    )
+    loop = Loop(reconciler, queue, cluster.metrics, time.time, log)
+    deps = Deps(
+        store=store,
+        routers=cluster.registry,
+        changes=cluster.changes,
+        wake=lambda key: queue.add(key, urgent=True),
+        now=time.time,
+        token=_token(settings.token_file),
+        metrics=cluster.metrics,
+        next_action_at=next_at.get,
+        is_ready=lambda: loop.has_seen(store.keys()),
+        providers=frozenset(settings.providers),
+        sinks=frozenset(settings.sinks),
+        compiler=compiler,
+    )
+    host, _, port = settings.api_listen.rpartition(":")
+    listener = listen(host, int(port))
+    server = api_server(create_app(deps))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stack.push_async_callback(_closed, cluster, server, serving)
+    looping = asyncio.create_task(loop.run())
+    stack.push_async_callback(_finished, queue, looping)
+    for key in store.keys():  # noqa: SIM118  # a port, not a mapping
+        queue.add(key)
+    announce(f"API at http://{host}:{listener.getsockname()[1]}, leading with epoch {epoch}")
+    losing = asyncio.create_task(cluster.leadership.lost())
+    stack.push_async_callback(_ended, losing)
+    done, _ = await asyncio.wait({stopping, serving, looping, losing}, return_when=asyncio.FIRST_COMPLETED)
+    for task in done - {stopping}:
+        task.result()
+    return 0 if stopping in done else 1
+
+
+def _connect(settings: ClusterSettings) -> Cluster:
+    """The parts that every replica has, also one that does not lead; nothing is sent yet."""
+    log = Log("controller")
+    leadership = Alone()
+    api = Api.connect(Settings(context=settings.context, kubeconfig=settings.kubeconfig))
+    namespace = None if settings.all_namespaces else settings.namespace or api.namespace
+    queue, changes, compiler = WorkQueue(), Changes(), Compiler()
+    writer = api.fenced(leadership.is_leader)
+
+    def on_rollout(key: str, before: Object | None, after: Object | None) -> None:
+        if _matters(before, after):
+            queue.add(key, urgent=True)
+        changes.notify(key)
+
+    def on_action(key: str, before: Object | None, after: Object | None) -> None:
+        if after is not None and phase_of(after) not in FINAL:
+            for rollout in INDEX["rollout"](after):
+                queue.add(rollout, urgent=True)
+
+    rollouts = Reflector(api, path_of(GROUP, VERSION, ROLLOUTS, namespace), on_rollout, log=log)
+    actions = Reflector(api, path_of(GROUP, VERSION, ACTIONS, namespace), on_action, log=log, index=INDEX)
+    instance = os.environ.get("POD_NAME") or socket.gethostname()
+    events = Events(writer, instance=instance, is_leader=leadership.is_leader, now=time.time, log=log)
+
+    def shown(stored: Stored, next_at: float | None) -> dict[str, Any]:
+        compiled = compiler.compile(stored)
+        spec = None if isinstance(compiled, Refused) else compiled.spec
+        return view.full(Seen(stored, spec, registry.observed(stored.key), time.time(), next_at), ())
+
+    store = KubernetesStore(
+        writer,
+        rollouts,
+        actions,
+        events=events,
+        shown=shown,
+        transitions=leadership.transitions,
+        is_leader=leadership.is_leader,
+        now=time.time,
+        log=log,
+    )
+
+    def on_router(key: str) -> None:
+        queue.add(key, urgent=True)
+        changes.notify(key)
+
+    registry = RouterRegistry(store, time.time, on_router)
+    metrics = Metrics(lambda: _statuses(store))
+    return Cluster(
+        settings, api, rollouts, actions, leadership, store, events, registry, queue, changes, metrics, log
+    )
+
+
+def _workloads(settings: ClusterSettings, on_change: Callable[[str], None]) -> LocalWorkloads:
+    """What brings versions to life; versions that are URLs need nothing of the cluster."""
+    return LocalWorkloads(settings.state_dir, folder=Path.cwd(), on_change=on_change)
+
+
+def _matters(before: Object | None, after: Object | None) -> bool:
+    """Did anybody but us write? Our own notes in the status are known here already."""
+    if before is None or after is None:
+        return True
+    told = ("uid", "generation", "deletionTimestamp", "annotations", "finalizers")
+    return any(before["metadata"].get(name) != after["metadata"].get(name) for name in told)
+
+
+async def _synced(cluster: Cluster) -> None:
+    """Until both collections were read once; nothing may be decided on half of them."""
+    while True:
+        try:
+            async with asyncio.timeout(SYNC_S):
+                await cluster.rollouts.wait_synced()
+                await cluster.actions.wait_synced()
+                return
+        except TimeoutError:
+            cluster.log.warning("still waiting for the API server's rollouts and actions")
+
+
+async def _first(stopping: asyncio.Task[Any], waiting: Any) -> bool:
+    """Wait for it; False if the controller is stopped before."""
+    task = asyncio.ensure_future(waiting)
+    await asyncio.wait({stopping, task}, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        await _ended(task)
+        return False
+    task.result()
+    return True
+
+
+async def _ended(task: asyncio.Future[Any]) -> None:
+    """End what runs for ever."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _finished(queue: WorkQueue, looping: asyncio.Task[None]) -> None:
+    """Let reconciles under way come to their end, and begin none."""
+    queue.close()
+    await asyncio.gather(looping, return_exceptions=True)
+
+
+async def _closed(cluster: Cluster, server: ApiServer, serving: asyncio.Task[None]) -> None:
+    """Answer the long polls and close the API."""
+    cluster.changes.close()
+    cluster.registry.close()
+    server.should_exit = True
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+def _statuses(store: KubernetesStore) -> list[tuple[str, Status]]:
+    keys = store.keys()
+    found = ((key, store.load(key)) for key in keys)
+    return [(key, stored.status) for key, stored in found if stored is not None]
+
+
+def _compiled(compiler: Compiler, stored: Stored) -> Compiled | str:
+    found = compiler.compile(stored)
+    return str(found) if isinstance(found, Refused) else found
+
+
+def _token(path: Path) -> str:
+    """The token that routers and people of this cluster bring."""
+    token = path.read_text().strip()
+    if not token:
+        raise OSError(f"{path} is empty")
+    return token
