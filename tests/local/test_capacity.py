@@ -28,8 +28,11 @@ def until_replaced(machine: Machine, before: set[int]) -> None:
 
 
 def several(replicas: int, *options: str, **spec: Any) -> dict[str, Any]:
-    """v1 and v2 with so many processes each."""
-    return rollout([process("v1", *options), process("v2", *options)], replicas=replicas, **spec)
+    """v1 and v2 with so many processes each, which end at once when told to: only a drain saves their requests."""
+    versions = [process("v1", *options), process("v2", *options)]
+    for version in versions:
+        version["process"]["stopGrace"] = "0s"
+    return rollout(versions, replicas=replicas, **spec)
 
 
 def test_one_of_three_is_killed_the_others_serve_and_it_comes_back(tmp_path: Path) -> None:
