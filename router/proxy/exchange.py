@@ -1,249 +1,53 @@
-"""One request and its answer: picks a version once, finds a connection, streams both ways, and counts how it ended."""
+"""One request and its answer: the answer's half streams to the client, keeps the deadlines, and says how it ended."""
 
 from http import HTTPStatus
-from random import getrandbits
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from headgate.wire.plan import SLOTS, Limits
 from router.core import counters as c
-from router.core.pick import hash_of, is_in_first_half, is_sampled, sample_bits
-from router.proxy.capture import Capture
-from router.proxy.counting import record, status_cell
-from router.proxy.framing import CHUNKED, Answer, Request
+from router.proxy.counting import status_cell
+from router.proxy.framing import Answer, Request
 from router.proxy.messages import answer_head, chunk, error_answer, interim_head, request_head, switched_head
-from router.proxy.pool import Address, choose, connect, least_bad
-from router.proxy.routing import Live, Routing
+from router.proxy.routing import Routing
+from router.proxy.sending import Sending
 from router.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
     from router.proxy.client import Client
     from router.proxy.worker import Worker
 
-REPLAY_BYTES_MAX: Final = 1_048_576
-"""A request no longer than this is kept until its answer begins: it can be sent again if the model has not seen it."""
-
-REPLAY_BYTES_ALL_MAX: Final = 33_554_432
-"""All that is kept so, in one worker; beyond it requests are sent once."""
-
-_WINDOW_BYTES: Final = 65_536
-"""So much of a body is taken from the client while there is no connection to a model yet."""
-
-_CONNECT_TRIES_MAX: Final = 3
 _STALE_TRIES_MAX: Final = 3
 
 
-class Exchange:
-    """A request on its way. `kind` is the group of counters it belongs to: PICKED, MATCHED, SELECTED or OTHER."""
+class Exchange(Sending):
+    """A request that is being answered: what `Client` and `Upstream` tell it, it passes on to the other."""
 
     __slots__ = (
-        *(
-            "_address",
-            "_at",
-            "_capture",
-            "_chunks_answer",
-            "_held",
-            "_held_bytes",
-            "_is_counted",
-            "_is_first_half",
-        ),
-        *(
-            "_is_over",
-            "_is_request_done",
-            "_latest",
-            "_picked",
-            "_serving",
-            "_stale_tries",
-            "_status",
-            "_tried",
-        ),
-        *(
-            "_answer",
-            "_answer_bytes",
-            "_is_request_paused",
-            "_is_tunnel",
-            "_keep_alive",
-            "_request_bytes",
-            "_request_id",
-            "_routing",
-        ),
-        *("_upstream", "_worker", "client", "is_head", "kind", "limits", "request", "started"),
+        "_answer",
+        "_answer_bytes",
+        "_chunks_answer",
+        "_is_tunnel",
+        "_keep_alive",
+        "_status",
+        "is_head",
     )
 
     def __init__(
         self, worker: "Worker", client: "Client", request: Request, routing: Routing, started: float
     ) -> None:
-        self._worker = worker
-        self.client = client
-        self.request = request
-        self.started = started
-        self.limits: Limits = routing.limits
+        super().__init__(worker, client, request, routing, started)
         self.is_head = request.method == b"HEAD"
-        self.kind = c.PICKED
-        self._routing = routing
-        self._address: Address | None = None
-        self._upstream: Upstream | None = None
         self._answer: Answer | None = None
-        self._capture: Capture | None = None
-        self._held: list[bytes] | None = []
-        self._held_bytes = 0
-        self._tried: tuple[Address, ...] = ()
-        self._stale_tries = 0
-        self._is_over = self._is_request_done = self._is_request_paused = self._chunks_answer = False
-        self._is_counted = self._is_tunnel = False
+        self._chunks_answer = self._is_tunnel = False
         self._keep_alive = request.keep_alive
-        self._latest = worker.now
         self._status = 0
-        self._request_bytes = self._answer_bytes = 0
-        self._request_id = worker.request_id(request.headers.get(b"x-request-id"))
-        self._pick()
-
-    # -- the request -------------------------------------------------------------------------------------------
+        self._answer_bytes = 0
 
     def begin(self, piece: bytes, *, is_last: bool) -> None:
         """Send the request's head and what there is of its body to an endpoint."""
         self._worker.active.add(self)
         self._serving.counted.in_flight += 1
         self._hold(self._framed(piece, is_last=is_last))
-        self._seek()
-
-    def on_request(self, piece: bytes, *, is_last: bool) -> None:
-        """More of the request's body."""
-        self._latest = self._worker.now
-        framed = self._framed(piece, is_last=is_last)
-        self._hold(framed)
-        if self._upstream is not None:
-            self._forget_if_large()
-            self._upstream.write(framed)
-        elif self._held_bytes > _WINDOW_BYTES:
-            self.pause_request()
-
-    def pause_request(self) -> None:
-        """The endpoint does not take more of the body now."""
-        self._is_request_paused = True
-        self.client.pause_body()
-
-    def resume_request(self) -> None:
-        """It does again."""
-        self._is_request_paused = False
-        self._latest = self._worker.now
-        self.client.resume_body()
-
-    def _pick(self) -> None:
-        routing, request = self._routing, self.request
-        key = routing.identity_of(request.headers, request.target) if routing.identity_of else None
-        hashed = hash_of(routing.salt, key) if key else getrandbits(64)
-        self._is_first_half = is_in_first_half(hashed)
-        picked = routing.pinned
-        if picked is None and routing.overrides:
-            picked = routing.overrides.get(request.headers.get(routing.override_header, b""))
-            self.kind = c.PICKED if picked is None else c.SELECTED
-        if picked is None:
-            match, owners = routing.match, routing.owners
-            if match is not None and match.holds(request.headers, request.repeated):
-                self.kind, owners = c.MATCHED, match.owners
-            picked = routing.versions[owners[hashed % SLOTS]]
-        if not routing.counts(request.target):
-            self.kind = c.OTHER
-        elif routing.shadows and self.kind in routing.compared and not request.is_websocket:
-            self._sample(picked)
-        self._picked = self._serving = picked
-
-    def _sample(self, live: Live) -> None:
-        """Begin a copy for each shadow that this request falls to."""
-        rules, bits = [], 0
-        for index, rule in enumerate(self._routing.shadows):
-            if rule.identity == live.counted.identity:
-                continue
-            if rule.sample < 1_000_000:
-                bits = bits or sample_bits(self._routing.salt, self._request_id)
-                if not is_sampled(bits, index, rule.sample):
-                    self._worker.sink.count(live.counted, [rule], c.SAMPLED_OUT)
-                    continue
-            rules.append(rule)
-        if not rules:
-            return
-        bytes_max = self._routing.plan.capture.body_bytes_max
-        if not self._worker.sink.has_room():
-            self._worker.sink.count(live.counted, rules, c.QUEUE_FULL)
-        elif self.request.length > bytes_max:
-            self._worker.sink.count(live.counted, rules, c.BODY_TOO_LARGE)
-        else:
-            self._capture = Capture(self._worker.sink, live.counted, rules, bytes_max)
-
-    def _framed(self, piece: bytes, *, is_last: bool) -> bytes:
-        """A piece of the body as it goes out, in the request's own framing."""
-        self._request_bytes += len(piece)
-        self._is_request_done = is_last
-        if self._capture is not None and piece:
-            self._capture.add_request(piece)
-        if self.request.length != CHUNKED:
-            return piece
-        return chunk(piece, is_last=is_last)
-
-    def _hold(self, framed: bytes) -> None:
-        """Keep a piece for as long as it may have to be sent again."""
-        if self._held is not None and framed:
-            self._held.append(framed)
-            self._held_bytes += len(framed)
-            self._worker.held_bytes += len(framed)
-
-    def _forget_if_large(self) -> None:
-        if self._held_bytes > REPLAY_BYTES_MAX or self._worker.held_bytes > REPLAY_BYTES_ALL_MAX:
-            self._forget()
-
-    def _forget(self) -> None:
-        """The request will not be sent again."""
-        self._worker.held_bytes -= self._held_bytes
-        self._held_bytes = 0
-        self._held = None
-
-    # -- the way there -----------------------------------------------------------------------------------------
-
-    def _seek(self) -> None:
-        """Take a connection to an endpoint of the version, make one, or go to stable."""
-        worker, serving = self._worker, self._serving
-        if len(self._tried) < _CONNECT_TRIES_MAX:
-            maximum = self.limits.connections_per_endpoint_max
-            address = choose(serving.addresses, self._tried, worker.now, maximum)
-            if address is None and serving.is_stable and not self._tried:
-                address = least_bad(serving.addresses, maximum)
-            if address is not None:
-                self._go(address)
-                return
-        if serving.is_stable:
-            self._fail_without_connection()
-        else:
-            self._fall_back()
-
-    def _go(self, address: Address) -> None:
-        address.load += 1
-        self._address = address
-        upstream = None if self._stale_tries else address.take()
-        if upstream is not None:
-            self._send(upstream)
-        else:
-            self._worker.spawn(self._connect(address))
-
-    async def _connect(self, address: Address) -> None:
-        """A new connection, for this exchange or, if it ended meanwhile, for whoever comes next."""
-        try:
-            upstream = await connect(address, self.limits.connect_timeout_ms / 1000, Upstream)
-        except (OSError, TimeoutError, UnicodeError):
-            if not self._is_over:
-                self._retry_elsewhere(address)
-            return
-        if self._is_over:
-            address.put(upstream, self._worker.now)
-        else:
-            self._send(upstream)
-
-    def _retry_elsewhere(self, address: Address) -> None:
-        """No connection: nobody saw the request, so another endpoint may have it."""
-        self._let_go(address)
-        self._blame(address)
-        self._tried = (*self._tried, address)
-        self._count_retry()
         self._seek()
 
     def _send(self, upstream: Upstream) -> None:
@@ -261,31 +65,6 @@ class Exchange:
         self._forget_if_large()
         if self._is_request_paused:
             self.resume_request()
-
-    def _fall_back(self) -> None:
-        """The picked version has no usable endpoint: stable answers, and the picked version has failed."""
-        self._count(c.NO_CONNECTION)
-        self._worker.cells[self._picked.counted.start + c.SAVED_BY_STABLE] += 1
-        self._drop_capture(c.LIVE_ERROR)
-        self._serving.counted.in_flight -= 1
-        self._serving = self._routing.stable
-        self._serving.counted.in_flight += 1
-        self.kind = c.OTHER
-        self._is_counted = False
-        self._tried = ()
-        self._seek()
-
-    def _fail_without_connection(self) -> None:
-        name = self._serving.name
-        if not self._serving.addresses:
-            message = f"version {name} has no endpoint"
-            self._fail(c.NO_CONNECTION, HTTPStatus.SERVICE_UNAVAILABLE, "no_endpoint", message)
-        elif not self._tried:
-            message = f"all endpoints of version {name} have as many requests as they may"
-            self._fail(c.NO_CONNECTION, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", message)
-        else:
-            message = f"no endpoint of version {name} accepts a connection"
-            self._fail(c.NO_CONNECTION, HTTPStatus.BAD_GATEWAY, "no_connection", message)
 
     # -- the answer --------------------------------------------------------------------------------------------
 
@@ -450,16 +229,6 @@ class Exchange:
         elif self._age_ms(now) > limits.request_timeout_ms:
             self._time_out("request_timeout", f"did not answer within {limits.request_timeout_ms} ms")
 
-    def age(self, now: float) -> float:
-        """Seconds since the request began, if it will count for the version it was picked for; else -1."""
-        is_split = self.kind in (c.PICKED, c.MATCHED)
-        return now - self.started if is_split and not self._is_counted else -1.0
-
-    @property
-    def picked(self) -> Live:
-        """The version that a split, an override or a pin chose."""
-        return self._picked
-
     def cut(self) -> None:
         """End it, whatever it does: the worker will not wait any longer, or a tunnel is idle or broken."""
         self._drop_capture(c.CLIENT_CANCELLED)
@@ -568,26 +337,3 @@ class Exchange:
                 upstream.release(self._worker.now, is_request_complete=True)
             else:
                 upstream.close()
-
-    def _let_go(self, address: Address) -> None:
-        address.load -= 1
-        self._address = None
-
-    def _blame(self, address: Address) -> None:
-        if address.failed(self._worker.now):
-            self._worker.cells[self._serving.counted.start + c.EJECTIONS] += 1
-
-    def _count_retry(self) -> None:
-        self._worker.cells[self._serving.counted.start + c.RETRIES] += 1
-
-    def _drop_capture(self, reason: int) -> None:
-        if self._capture is not None:
-            self._capture.drop(reason)
-            self._capture = None
-
-    def _count(self, cell: int, seconds: float | None = None) -> None:
-        """How it ended, once; `seconds` if it was answered."""
-        if not self._is_counted:
-            self._is_counted = True
-            counted = (self._serving if self.kind == c.OTHER else self._picked).counted
-            record(self._worker.cells, counted.start, self.kind, self._is_first_half, cell, seconds)
