@@ -13,6 +13,7 @@ from controller.core import explain
 from controller.core.analysis import forecast as forecasts
 from controller.core.analysis.forecast import StepForecast, Traffic
 from controller.core.checks import CheckResult, Verdict
+from controller.core.effects import Asked
 from controller.core.spec import Spec
 from controller.core.status import DecisionRecord, Event, Failed, Outcome, Retiring, Status, Track
 from controller.core.steps import compile_stages, stage_count
@@ -183,6 +184,7 @@ def _details(seen: Seen) -> Json:
         "failed": [_failed(failed) for failed in status.failed],
         "paused": _paused(status),
         "checks": [check(result) for result in seen.stored.results],
+        "effects": [_effect(asked) for asked in status.effects.asked],
         "conditions": conditions(seen),
         "plan": {
             "epoch": status.epoch,
@@ -288,6 +290,17 @@ def _samples(results: Sequence[CheckResult]) -> int | None:
 def _paused(status: Status) -> Json | None:
     pause = status.paused
     return None if pause is None else {"by": pause.by, "reason": pause.reason, "at": instant(pause.at)}
+
+
+def _effect(asked: Asked) -> Json:
+    """One hook or notification that was asked for, and how far it is: wanted, succeeded or failed (and why)."""
+    return {
+        "name": asked.name,
+        "type": asked.type,
+        "state": asked.answer.value,
+        "message": asked.message or None,
+        "at": instant(asked.effect.at) if asked.effect is not None else None,
+    }
 
 
 def _failed(failed: Failed) -> Json:

@@ -34,6 +34,9 @@ COLUMNS: Final = (
     "VERDICT",
     "WAITING-FOR",
 )
+EFFECTS_SHOWN: Final = 8
+"""So many of the latest hooks and notifications are on the page; `-o json` has all that are kept."""
+
 WIDE_COLUMNS: Final = (*COLUMNS[:-1], "SAMPLES", "NEXT", "WAITING-FOR")
 
 
@@ -87,6 +90,7 @@ def page(shown: Json) -> RenderableType:
     for title, items, section in (
         ("Versions", status["versions"], _versions),
         ("Checks", status["checks"], _checks),
+        ("Hooks and notifications", status["effects"][-EFFECTS_SHOWN:], _effects),
         ("Routers", shown["routers"], _routers),
         ("Last decisions", shown["decisions"], _last_decisions),
     ):
@@ -218,6 +222,15 @@ def _checks(items: Sequence[Json]) -> Group:
 def _about(item: Json) -> str:
     """The check, with the version behind it where that is not the candidate."""
     return f"{item['name']} ({item['rival']})" if item["rival"] else str(item["name"])
+
+
+def _effects(items: Sequence[Json]) -> Table:
+    """Whom the rollout asked or told lately, and what became of it."""
+    table = plain("NAME", "WHEN", "STATE", "")
+    for item in items:
+        style = {"succeeded": "green", "failed": "red"}.get(item["state"], "yellow")
+        table.add_row(item["name"], item["type"], Text(item["state"], style), Text(item["message"] or ""))
+    return table
 
 
 def _routers(items: Sequence[Json]) -> Table:

@@ -26,7 +26,14 @@ def test_a_hook_gates_the_candidate_across_a_killed_controller_and_the_sink_is_t
             machine.start()
             until("v2 is promoted", lambda: machine.status()["stableVersion"] == "v2")
             until("the sink is told of it", lambda: len(chat.received) >= 3)
+            until(
+                "status has what became of each",
+                lambda: [(one["name"], one["state"]) for one in machine.status()["effects"]]
+                == [("chat", "succeeded")] * 2 + [("gate", "succeeded"), ("chat", "succeeded")],
+            )
+            page = machine.run("status", "sum").stdout
             load.stop()
+    assert "Hooks and notifications" in page
     asked = {received.headers["idempotency-key"] for received in gate.received}
     assert len(gate.received) == 2
     assert len(asked) == 1, "the same occurrence has the same key, also from the next controller"
