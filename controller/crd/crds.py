@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.crd.actions import ACTION_KIND, ACTION_RULES, ActionSpec
-from controller.crd.cel import Validation
 from controller.crd.models import KIND, RolloutSpec
 from controller.crd.published import ActionStatus, RolloutStatus
 from controller.crd.rules import RULES
@@ -16,10 +15,8 @@ GROUP: Final = "headgate.dev"
 VERSION: Final = "v1alpha1"
 CATEGORY: Final = "headgate"
 
-_NAME_RULE: Final[Validation] = {
-    "rule": 'self.metadata.name.matches("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")',
-    "message": "[pattern] metadata.name: it becomes a label of what belongs to it: lower-case letters, digits and -, at most 63",
-}
+_NAME: Final = {"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}
+"""It becomes a label of what belongs to the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +100,10 @@ def _root(text: str, spec: Mapping[str, Any], status: Mapping[str, Any]) -> dict
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
-            "metadata": {"type": "object"},
+            "metadata": {"type": "object", "properties": {"name": _NAME}},
             "spec": spec,
             "status": status,
         },
-        "x-kubernetes-validations": [_NAME_RULE],
     }
 
 

@@ -12,6 +12,7 @@ from controller.core.spec import AUTO_EVERY_S, AUTO_WEIGHTS
 from controller.crd import warmups
 from controller.crd.convert import identities
 from controller.crd.faults import FAULTS_MAX, Fault
+from controller.crd.forms import with_forms
 from controller.crd.models import (
     BASE_DIR,
     Approval,
@@ -63,18 +64,31 @@ def _listed(names: list[str] | tuple[str, ...]) -> str:
 def _one_source(rollout: ModelRollout) -> Iterator[Finding]:
     for index, version in enumerate(rollout.spec.versions):
         path = f"spec.versions[{index}]"
-        if version.url is None and version.process is None:
-            yield path, f"version {version.name} says not what serves it: write url or process"
-        if version.url is not None and version.process is not None:
-            yield path, f"version {version.name} has both url and process: write one of them"
+        found = [name for name in ("url", "service", "process") if getattr(version, name) is not None]
+        if not found:
+            yield path, f"version {version.name} says not what serves it: write service, url or process"
+        if len(found) > 1:
+            yield path, f"version {version.name} has both {' and '.join(found)}: write one of them"
+        if version.deployment is not None and version.service is None:
+            yield (
+                f"{path}.deployment",
+                f"it is looked at for the Service in front of it: write service: {{name: {version.name}, port: 8080}}",
+            )
 
 
 def _readiness_place(rollout: ModelRollout) -> Iterator[Finding]:
     for index, version in enumerate(rollout.spec.versions):
-        if version.process is not None and version.readiness is not None:
+        if version.readiness is None:
+            continue
+        if version.process is not None:
             yield (
                 f"spec.versions[{index}].readiness",
                 "readiness of a process is written inside process; here it is for a url",
+            )
+        if version.service is not None:
+            yield (
+                f"spec.versions[{index}].readiness",
+                "a Service has its pods' readinessProbe: write it in the pod template; here it is for a url",
             )
 
 
@@ -390,6 +404,12 @@ def _check_limit(rollout: ModelRollout) -> Iterator[Finding]:
         against = check.no_worse_than
         if against is not None and against.ratio is None and against.plus is None and against.slower is None:
             yield f"{path}.noWorseThan", "it tolerates nothing: write ratio and plus, or slower for latency"
+        elif against is not None and against.plus == 0 and (against.ratio or 1.0) == 1.0:
+            yield (
+                f"{path}.noWorseThan",
+                "no version can be proven so good: even an equal one is only ever shown to be nearly so; "
+                "write ratio: 1.2, or plus: 0.02pp",
+            )
 
 
 def _limit_fits(rollout: ModelRollout) -> Iterator[Finding]:
@@ -538,7 +558,7 @@ def _warmup_times(rollout: ModelRollout) -> Iterator[Finding]:
     yield from warmups.times(rollout.spec)
 
 
-RULES: Final = (
+_RULES: Final = (
     Rule("one-source", _one_source),
     Rule("readiness-place", _readiness_place),
     Rule("unique-version-names", _unique_names),
@@ -582,4 +602,5 @@ RULES: Final = (
     Rule("warmup-requests", _warmup_requests),
     Rule("warmup-times", _warmup_times),
 )
+RULES: Final = with_forms(_RULES)
 """The table, in the order in which faults are listed."""

@@ -40,6 +40,8 @@ _KEPT: Final[tuple[str, ...]] = (
     "nullable",
     "x-kubernetes-int-or-string",
     "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
 )
 """What means the same in both."""
 

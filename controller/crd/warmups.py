@@ -7,7 +7,7 @@ from typing import Final
 from controller.core import spec as core
 from controller.crd import models
 
-_OURS: Final = frozenset(
+SENDERS_OWN: Final = frozenset(
     {
         "connection",
         "content-length",
@@ -44,7 +44,7 @@ def requests(spec: models.RolloutSpec) -> Iterator[tuple[str, str]]:
         yield from ((f"{path}.from", why) for why in _nothing_recorded(spec.capture))
     for index, request in enumerate(written.inline or ()):
         for name in request.headers:
-            if name.lower() in _OURS:
+            if name.lower() in SENDERS_OWN:
                 yield (
                     f"{path}.inline[{index}].headers.{name}",
                     "it says how a request is sent and is written by the sender: leave it out",
