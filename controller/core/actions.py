@@ -99,7 +99,7 @@ def _swap_back(draft: Draft, stable: VersionRef, previous: VersionRef, failed: F
         past=draft.status.past[1:],
         slots=slots.all_to(previous.name),
         because=why,
-        retiring=(*others, leaving),
+        retiring=drafts.with_leaving(others, leaving),
     )
     drafts.record(draft, Reason.ROLLING_BACK, stable.name, (FULL, 0), why, actor=failed.actor)
     drafts.remember(draft, stable, "RolledBack", why, draft.now, failed.actor)

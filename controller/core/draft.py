@@ -208,8 +208,16 @@ def drop_rival(draft: Draft, rival: Rival, reason: Reason, why: str, actor: str 
         status,
         rivals=tuple(r for r in status.rivals if r.identity != rival.identity),
         slots=slots.renamed(status.slots, rival.name, back),
-        retiring=(*(r for r in status.retiring if r.identity != rival.identity), retiring),
+        retiring=with_leaving(status.retiring, retiring),
     )
+
+
+def with_leaving(retiring: tuple[Retiring, ...], leaving: Retiring) -> tuple[Retiring, ...]:
+    """All that retire, with one more: in place of an earlier try of its own, unless no plan named the later one."""
+    others = tuple(known for known in retiring if known.identity != leaving.identity)
+    if leaving.since_generation != PENDING and len(others) < len(retiring):
+        return retiring
+    return (*others, leaving)
 
 
 def fail(draft: Draft, candidate: Candidate, cause: Cause, why: str, actor: str = "") -> None:
@@ -260,7 +268,7 @@ def end_trial(draft: Draft, outcome: str, reason: Reason, why: str, actor: str =
         paused=None,
         slots=slots.renamed(draft.status.slots, candidate.name, stable.name),
         because=why,
-        retiring=(*draft.status.retiring, retiring),
+        retiring=with_leaving(draft.status.retiring, retiring),
     )
     if was_exposed:
         record(draft, reason, candidate.name, (before, 0), why, actor=actor)
@@ -295,14 +303,22 @@ def failure_text(failed: Failed) -> str:
 
 
 def begin(draft: Draft, candidate: Candidate, how: str) -> None:
-    """Put a candidate on trial; it has no traffic yet. The salt may change: nobody but stable has weight."""
+    """Put a candidate on trial; it has no traffic yet. The salt may change: nobody but stable has weight.
+
+    What retires of an earlier try is forgotten, unless a router may still send it traffic.
+    """
     attempt = attempt_of(draft.status.failed, candidate.identity)
+    retiring = (
+        known
+        for known in draft.status.retiring
+        if known.identity != candidate.identity or not is_acknowledged(draft, known.since_generation)
+    )
     draft.status = replace(
         draft.status,
         candidate=replace(candidate, attempt=attempt, started_at=draft.now),
         salt=salt(draft.spec.key, candidate.identity, attempt),
         effects=replace(draft.status.effects, trials=draft.status.effects.trials + 1),
-        retiring=tuple(r for r in draft.status.retiring if r.identity != candidate.identity),
+        retiring=tuple(retiring),
     )
     draft.tell(Reason.STARTED, f"{candidate.name} starts {how}" + (f", try {attempt}" if attempt > 1 else ""))
 

@@ -190,10 +190,7 @@ def _conclude(draft: Draft, before: Status) -> Decision:
     candidate = draft.status.candidate
     if candidate is not None and candidate.issued_generation == PENDING:
         candidate = replace(candidate, issued_generation=generation)
-    retiring = tuple(
-        replace(r, since_generation=generation) if r.since_generation == PENDING else r
-        for r in draft.status.retiring
-    )
+    retiring = tuple(_leaving(draft, r, before) for r in draft.status.retiring)
     draft.status = replace(draft.status, candidate=candidate, retiring=retiring)
     running = capacity.running(draft.spec, draft.status, draft.observed)
     kept = tuple(asked for asked in draft.status.restarts if asked[0] in running)
@@ -222,19 +219,29 @@ def _conclude(draft: Draft, before: Status) -> Decision:
     )
 
 
+def _leaving(draft: Draft, retiring: Retiring, before: Status) -> Retiring:
+    """What retires from now on: since which plan, and with what it had to carry until then."""
+    if retiring.since_generation != PENDING:
+        return retiring
+    load = capacity.left_with(draft.spec, before, draft.observed, retiring.identity)
+    return replace(retiring, since_generation=draft.status.generation, load=load)
+
+
 def _numbered(draft: Draft) -> RoutePlan | None:
     """The plan with its numbers; `generation` moves when it says anything new, `endpoints_revision` when addresses change."""
     status = draft.status
-    plan = plans.route_plan(draft.spec, status, _issued_step(draft), draft.observed.versions)
+    step = _issued_step(draft)
+    plan = plans.route_plan(draft.spec, status, step, draft.observed.versions)
     if plan is None:
         return None
     named, reached = plans.plan_digest(plan), plans.endpoints_digest(plan)
     generation = status.generation + (named != status.plan_digest)
     revision = status.endpoints_revision + (reached != status.endpoints_digest)
-    recent = status.recent_weights
+    recent, loads = status.recent_weights, status.recent_loads
     if generation != status.generation:
         weight = slots.weight_of(status.slots, status.candidate.name) if status.candidate else 0
         recent = (*recent, (generation, weight))[-RECENT_MAX:]
+        loads = (*loads, (generation, step.load if step is not None else 0))[-RECENT_MAX:]
     draft.status = replace(
         status,
         generation=generation,
@@ -242,6 +249,7 @@ def _numbered(draft: Draft) -> RoutePlan | None:
         plan_digest=named,
         endpoints_digest=reached,
         recent_weights=recent,
+        recent_loads=loads,
     )
     return msgspec.structs.replace(plan, generation=generation, endpoints_revision=revision)
 

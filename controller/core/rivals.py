@@ -132,15 +132,17 @@ def _wanted(draft: Draft, candidate: Candidate, ahead: tuple[Step, ...]) -> Iter
 
 
 def _issue(draft: Draft, candidate: Candidate, step: Step) -> None:
-    allowed = [rival for rival in draft.status.rivals if rival.name in step.rivals]
-    for rival in allowed:
-        if rival.step == candidate.step or obstacle(draft, candidate, rival, step) is not None:
+    share = min(step.weight, drafts.weight_of(draft, candidate.name))
+    for rival in (rival for rival in draft.status.rivals if rival.name in step.rivals):
+        has_all = rival.step == candidate.step and drafts.weight_of(draft, rival.name) >= share
+        if has_all or obstacle(draft, candidate, rival, step) is not None:
             continue
         issued = replace(rival, step=candidate.step, was_issued=True)
         rivals = tuple(issued if r.identity == rival.identity else r for r in draft.status.rivals)
         draft.status = replace(draft.status, rivals=rivals)
-        drafts.set_weight(draft, issued, step, f"it takes part in {step.title}")
-        drafts.record_exposure(draft, issued, step)
+        drafts.set_weight(draft, issued, replace(step, weight=share), f"it takes part in {step.title}")
+        if rival.step != candidate.step:
+            drafts.record_exposure(draft, issued, step)
 
 
 def _fault(draft: Draft, rival: Rival) -> tuple[Cause, str] | None:

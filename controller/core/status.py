@@ -170,6 +170,7 @@ class Retiring:
     """A version whose traffic was taken away: kept until every router acknowledged `since_generation`, then `drain_s`, then `warm_s` more.
 
     `elapsed_s` is how long it has drained. `warm_until`, once it has, is when it stops being kept warm (Unix seconds).
+    `load`, of all requests in basis points, is the most that it may have to carry until then.
     """
 
     name: str
@@ -179,6 +180,7 @@ class Retiring:
     warm_s: float
     elapsed_s: float = 0.0
     warm_until: float | None = None
+    load: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +253,8 @@ class Status:
     effects: Effects = NOTHING_ASKED
     recent_weights: tuple[tuple[int, int], ...] = ()
     """(plan generation, candidate's weight) of the last plans, to say what a lagging router still does."""
+    recent_loads: tuple[tuple[int, int], ...] = ()
+    """(plan generation, the most of all requests and copies that anybody on trial got) of the same plans."""
 
     @property
     def previous(self) -> VersionRef | None:

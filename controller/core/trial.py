@@ -64,6 +64,7 @@ def _found(draft: Draft, target: VersionSpec) -> None:
         effects=replace(status.effects, life=life),
         stable=ref,
         candidate=None,
+        rivals=(),
         slots=slots.all_to(first.name),
         salt=drafts.salt(draft.spec.key, first.identity, 1),
         because=why,
@@ -383,7 +384,9 @@ def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
     if unanswered is not None:
         return unanswered
     is_rise = drafts.gains(draft, candidate, step)
-    short = capacity.obstacle(draft, candidate, step) if is_rise or not candidate.issued_generation else None
+    present = steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
+    is_load = is_rise or not candidate.issued_generation or step.load > present.load
+    short = capacity.obstacle(draft, candidate, step) if is_load else None
     if short is not None or not is_rise:
         return short
     if (
@@ -519,6 +522,7 @@ def _promote(draft: Draft, candidate: Candidate, why: str) -> None:
     leaving = Retiring(
         old.name, old.identity, PENDING, capacity.drain_s, 0.0 if was_failed else capacity.keep_stable_warm_s
     )
+    others = tuple(_cooling(draft, r) for r in status.retiring if r.identity != candidate.identity)
     draft.status = replace(
         status,
         stable=VersionRef(candidate.name, candidate.identity),
@@ -526,7 +530,7 @@ def _promote(draft: Draft, candidate: Candidate, why: str) -> None:
         candidate=None,
         paused=None,
         slots=slots.all_to(candidate.name),
-        retiring=(*(_cooling(draft, r) for r in status.retiring), leaving),
+        retiring=drafts.with_leaving(others, leaving),
     )
     for rival in draft.status.rivals:
         drafts.drop_rival(draft, rival, Reason.WEIGHT_LOWERED, f"{candidate.name} is promoted")

@@ -6,11 +6,13 @@ for before the first step is issued and before each increase, for an endpoint th
 back to a version that was stable nothing is asked: there, waiting would keep users at what they are to leave.
 """
 
+from collections.abc import Mapping
+
 from controller.core import draft as drafts
 from controller.core.draft import Draft
 from controller.core.slots import weight_of
 from controller.core.spec import Spec
-from controller.core.status import Candidate, Reason, Rival, Status, Track
+from controller.core.status import Candidate, Reason, Rival, Status, Track, VersionObserved
 from controller.core.steps import Step, steps_of
 
 
@@ -24,13 +26,17 @@ def is_asked(spec: Spec, status: Status) -> bool:
     return not is_overdue(spec, candidate) and not (candidate.issued_generation and has_all)
 
 
-def subject(spec: Spec, status: Status) -> Candidate | Rival | None:
-    """Who is to be measured now, one at a time: the candidate, but rivals that wait for it once the candidate has traffic."""
+def subject(spec: Spec, status: Status, versions: Mapping[str, VersionObserved]) -> Candidate | Rival | None:
+    """Who is to be measured now, one at a time: the candidate, but rivals that wait for it once the candidate has traffic.
+
+    A rival without a ready endpoint (`versions`, by identity) is passed over: the candidate does not wait for the dead.
+    """
     candidate = status.candidate
     if candidate is not None and candidate.issued_generation and candidate.failed is None:
-        waiting = next((rival for rival in status.rivals if awaits(spec, candidate, rival)), None)
-        if waiting is not None:
-            return waiting
+        for rival in status.rivals:
+            seen = versions.get(rival.identity)
+            if seen is not None and seen.endpoints and awaits(spec, candidate, rival):
+                return rival
     return candidate if is_asked(spec, status) else None
 
 

@@ -167,7 +167,7 @@ class Reconciler:
         self, spec: Spec, before: Status, versions: Mapping[str, VersionObserved]
     ) -> Mapping[str, VersionObserved]:
         """What is seen of the versions, one on trial also measured while its warmth matters."""
-        warmup, cold = spec.warmup, subject(spec, before)
+        warmup, cold = spec.warmup, subject(spec, before, versions)
         version = spec.version(cold.name) if cold is not None else None
         seen = versions.get(version.identity) if version is not None else None
         if warmup is None or version is None or seen is None:

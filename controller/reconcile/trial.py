@@ -41,10 +41,13 @@ class Measured:
 
 
 def on_trial(status: Status) -> Iterator[Candidate | Rival]:
-    """The versions that are judged now: the candidate, and the rivals that have its step's traffic."""
+    """The versions that are judged now: the candidate, and the rivals that were ever given traffic beside it.
+
+    Those that do not have the present step's traffic yet, too: what they have of an earlier one is live all the same.
+    """
     if status.candidate is not None:
         yield status.candidate
-        yield from (rival for rival in status.rivals if rival.step == status.candidate.step)
+        yield from (rival for rival in status.rivals if rival.was_issued)
 
 
 def judge_trial(

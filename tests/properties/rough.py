@@ -15,7 +15,7 @@ from controller.core.spec import FULL, OnInconclusive, WorldDrift
 from controller.core.status import Action, Candidate, Decision, Observed, Phase, Status, Verb
 from controller.core.steps import Gate
 from headgate.wire.plan import NOTHING_APPLIED, Guard, Overrides, RoutePlan
-from tests.properties.world import NAMES, World
+from tests.properties.world import NAMES, Router, World
 
 
 @dataclass
@@ -69,18 +69,22 @@ class RoughWorld(World):
         stable, candidate = status.stable, status.candidate
         if stable is None:
             return
-        match self.choose.pick(("strangers", "too much", "itself")):
+        match self.choose.pick(("strangers", "too much", "itself", "a rival too much")):
             case "strangers":
                 self.stored = replace(status, slots=slots.all_to("v9"))
             case "too much" if candidate is not None and candidate.issued_generation and not candidate.failed:
                 more = slots.with_weight(slots.all_to(stable.name), stable.name, candidate.name, FULL)
+                self.stored = replace(status, slots=more)
+            case "a rival too much" if status.rivals and (rival := status.rivals[0]).was_issued:
+                more = slots.with_weight(slots.all_to(stable.name), stable.name, rival.name, FULL)
                 self.stored = replace(status, slots=more)
             case "itself" if candidate is None:
                 self.stored = replace(status, candidate=Candidate(stable.name, stable.identity))
         self.seen["fault: a restore brings nonsense"] += self.stored is not status
         decision = self._decide(self.stored)
         self._record(self.stored, decision)
-        self.published, self.running = decision.plan, decision.running
+        self.published = decision.plan
+        self._bring_to(decision)
 
     def first_version_struggles(self) -> None:
         """How a world may begin: the first version crashes, comes up, and no router has asked for its plan yet."""
@@ -92,7 +96,7 @@ class RoughWorld(World):
         self.looping.add(first.identity)
         self.controller_reconciles()
         self.looping.clear()
-        self.ready.add(first.identity)
+        self.replicas[first.identity] = 1
         self.controller_reconciles()
         self.routers["r0"].seen_at = self.now
         self.controller_reconciles()
@@ -142,7 +146,7 @@ class RoughWorld(World):
         """Stable has no ready endpoint, and in the same second the evidence turns against the candidate."""
         if self.stored.stable is None:
             return
-        self.ready.discard(self.stored.stable.identity)
+        self.replicas[self.stored.stable.identity] = 0
         if self.choose.pick((True, False)):
             self.evidence["errors"] = self.evidence["slo"] = (Verdict.FAIL, Lack.NONE, False)
         self.seen["fault: stable loses its endpoints"] += 1
@@ -246,8 +250,10 @@ class RoughWorld(World):
         self.evidence.clear()
         decision = self._decide(self.stored)
         self._record(self.stored, decision)
-        self.published, self.running = decision.plan, decision.running
-        self.ready = set(self.running) - {dead}
+        self.published = decision.plan
+        self._bring_to(decision)
+        self._all_ready()
+        self.replicas[dead] = 0
         for router in self.routers.values():
             router.seen_at, router.is_gone = self.now, False
             if self.published is not None:
@@ -285,9 +291,11 @@ class RoughWorld(World):
         if plan is None:
             return
         weights = plan.weights()
+        matched = plan.match.weights() if plan.match is not None else {}
         for failed in self.stored.failed:
             key = (failed.identity, failed.attempt)
-            share = sum(weights[v.name] for v in plan.versions if v.identity == failed.identity)
+            names = [v.name for v in plan.versions if v.identity == failed.identity]
+            share = sum(weights[name] + matched.get(name, 0) for name in names)
             is_stable = self.stored.stable is not None and self.stored.stable.identity == failed.identity
             if not failed.is_latched or is_stable:
                 self.highest.pop(key, None)
@@ -314,6 +322,9 @@ class RoughWorld(World):
         return decide(self.spec, status, replace(self._fresh(), actions=()), (), now)
 
     # --- how ------------------------------------------------------------------------------------------------------
+
+    def _is_ours(self, router: Router) -> bool:
+        return router.id not in self.rewound
 
     def _observed(self) -> Observed:
         return self.reading if self.reading is not None else self._fresh()
@@ -347,6 +358,9 @@ class RoughWorld(World):
             self.seen[f"transition: {was} to {now}"] += 1
         if before.phase != decision.status.phase:
             self.seen[f"transition: {before.phase} to {decision.status.phase}"] += 1
+        for answer in decision.actions:
+            taken = "accepted" if answer.is_accepted else "refused"
+            self.seen[f"verb: {verbs.get(answer.id, Verb.PROMOTE)} {taken}"] += 1
         if decision.status.phase is Phase.STALLED:
             self.seen[f"stalled: {_pattern(decision.status.message)}"] += 1
 

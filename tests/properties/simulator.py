@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tests.properties.rough import RoughWorld
-from tests.properties.world import first_spec
+from tests.properties.world import STRATEGIES, first_spec
 
 T = TypeVar("T")
 
@@ -15,7 +15,7 @@ RULES = (
     ("controller_reconciles", 40),
     ("time_passes", 20),
     ("router_applies", 25),
-    ("workload_changes", 4),
+    ("workload_changes", 6),
     ("evidence_changes", 4),
     ("effect_ends", 10),
     ("person_acts", 1),
@@ -58,7 +58,7 @@ class Seeded:
 def simulate(seed: int, length: int) -> Counter[str]:
     """Let the world turn for `length` steps; what was reached, counted. AssertionError when an invariant breaks."""
     choose = Seeded(seed)
-    spec = first_spec()
+    spec = replace(first_spec(), stages=STRATEGIES[seed % len(STRATEGIES)])
     if seed % 8 == 1:  # a first spec that names no version, until somebody mends it
         spec = replace(spec, target="v9", initial_stable=None)
     world = RoughWorld(choose, spec)

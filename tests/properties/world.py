@@ -5,11 +5,11 @@ every step the invariants of docs/reliability.md are checked on what the routers
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from controller.core import slots, steps
+from controller.core import capacity, slots, steps
 from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric, Verdict
 from controller.core.effects import Effect, EffectOutcome, Hook, HookAt, Notification, OnFail
 from controller.core.hooks import NEWS, kebab
@@ -17,6 +17,7 @@ from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
 from controller.core.schedule import ALWAYS, Closed, Freeze, Recurring, Schedule, state
 from controller.core.spec import (
+    FULL,
     Advance,
     ApprovalStage,
     CanaryStage,
@@ -24,6 +25,8 @@ from controller.core.spec import (
     DecisionPolicy,
     FlipStage,
     FullStage,
+    Match,
+    MatchStage,
     OnExpire,
     OnInconclusive,
     PauseStage,
@@ -37,18 +40,22 @@ from controller.core.spec import (
 )
 from controller.core.status import (
     Action,
+    Candidate,
     Decision,
     Observed,
     Phase,
     Reason,
+    Rival,
     RouterObserved,
     Status,
     Track,
     Trip,
     Verb,
     VersionObserved,
+    Workload,
 )
-from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan, faults
+from controller.core.warming import subject
+from headgate.wire.plan import NOTHING_APPLIED, Applied, Condition, Endpoint, RoutePlan, faults
 
 T = TypeVar("T")
 
@@ -58,6 +65,9 @@ class Chooser(Protocol):
 
     def pick(self, choices: Sequence[T]) -> T: ...
 
+
+BETA = Match((Condition("header:x-beta", exact="1"),))
+HALF_OF_TESTERS = Match((Condition("cookie:group", prefix="t"), Condition("header:x-any")), 5000)
 
 STRATEGIES: tuple[tuple[Stage, ...], ...] = (
     (FullStage(),),
@@ -79,6 +89,19 @@ STRATEGIES: tuple[tuple[Stage, ...], ...] = (
         ShadowStage(500_000, 1.0, 0, ()),
         PauseStage(2.0),
         CanaryStage((1000,), 1.0, ("errors",), max_stay_s=30.0),
+    ),
+    (
+        MatchStage(BETA, 2.0, ("slo",)),
+        CanaryStage((500, 3000), 2.0, ("errors",), to=("v2", "v3", "v4")),
+        FullStage(2.0, ("slo",)),
+    ),
+    (
+        ShadowStage(500_000, 2.0, 0, ("agree",), to=("v1", "v2", "v3", "v4")),
+        MatchStage(HALF_OF_TESTERS, 2.0, ("errors",), Advance.UNLESS_FAIL, to=("v3", "v2")),
+        ApprovalStage(),
+        CanaryStage((1000, 3000), 2.0, ("errors",), to=("v3", "v4", "v1")),
+        ShadowStage(1_000_000, 1.0, 0, ()),
+        FlipStage(1_000_000, ("agree",), 2.0, ("slo",)),
     ),
 )
 
@@ -108,7 +131,14 @@ HOOKS = (
 )
 TOLD = (Notification("chat", tuple(kebab(reason) for reason in NEWS)),)
 
-NAMES = ("v1", "v2", "v3")
+NAMES = ("v1", "v2", "v3", "v4")
+
+CAPACITIES = (
+    Capacity(4, 1, True, 1, drain_s=3.0, keep_stable_warm_s=20.0, progress_deadline_s=60.0),
+    Capacity(4, 2, False, 1, drain_s=3.0, keep_stable_warm_s=20.0, progress_deadline_s=60.0),
+    Capacity(9, 1, True, 2, drain_s=3.0, keep_stable_warm_s=20.0, progress_deadline_s=60.0),
+    Capacity(1, 1, True, 1, drain_s=3.0, keep_stable_warm_s=20.0, progress_deadline_s=60.0),
+)
 
 
 @dataclass
@@ -133,8 +163,13 @@ class World:
     now: float = 1_000_000.0
     stored: Status = field(default_factory=Status)
     published: RoutePlan | None = None
-    running: frozenset[str] = frozenset()
-    ready: set[str] = field(default_factory=set)
+    running: Mapping[str, Workload] = field(default_factory=dict)
+    replicas: Counter[str] = field(default_factory=Counter)
+    """How many replicas of each version are ready, by identity."""
+    is_counted: bool = True
+    """Are the replicas the controller's to start and count?"""
+    failing: set[str] = field(default_factory=set)
+    """The identities whose checks fail while they are rivals."""
     looping: set[str] = field(default_factory=set)
     warm: set[str] = field(default_factory=set)
     routers: dict[str, Router] = field(default_factory=lambda: {"r0": Router("r0")})
@@ -150,6 +185,11 @@ class World:
     wanted: tuple[Effect, ...] = ()
     seen: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def ready(self) -> set[str]:
+        """The versions with a ready endpoint."""
+        return {identity for identity, count in self.replicas.items() if count}
+
     # --- what may happen ------------------------------------------------------------------------------------------
 
     def time_passes(self) -> None:
@@ -160,21 +200,25 @@ class World:
                 router.seen_at = self.now
 
     def workload_changes(self) -> None:
-        """A version becomes ready, loses its endpoints, becomes warm or cold, starts or stops crash-looping."""
+        """Replicas become ready one by one or all, die, become warm or cold, start or stop crash-looping."""
         identity = self.choose.pick([v.identity for v in self.spec.versions])
         match self.choose.pick(
-            ("ready",) * 12 + ("warm",) * 4 + ("unready", "loops", "recovers", "recovers")
+            ("ready",) * 12 + ("warm",) * 4 + ("unready", "dies", "loops", "recovers", "recovers")
         ):
             case "ready" if identity in self.running:
-                self.ready.add(identity)
+                wanted = self.running[identity].replicas
+                more = self.choose.pick((1, wanted))
+                self.replicas[identity] = min(self.replicas[identity] + more, wanted)
             case "warm" if identity in self.ready:
                 self.warm.add(identity)
             case "unready":
-                self.ready.discard(identity)
+                self.replicas[identity] = 0
                 self.warm.discard(identity)
+            case "dies" if self.replicas[identity]:
+                self.replicas[identity] -= 1
             case "loops" if identity in self.running:
                 self.looping.add(identity)
-                self.ready.discard(identity)
+                self.replicas[identity] = 0
             case _:
                 self.looping.discard(identity)
 
@@ -195,11 +239,10 @@ class World:
             case "silent":
                 router.is_gone = True
             case "trip" if self.stored.candidate is not None:
-                candidate = self.stored.candidate
-                router.trips = (
-                    *router.trips,
-                    Trip(candidate.identity, candidate.attempt, "20 of 20 failed"),
-                )[-4:]
+                tripped = self.choose.pick(self._on_trial())
+                router.trips = (*router.trips, Trip(tripped.identity, tripped.attempt, "20 of 20 failed"))[
+                    -4:
+                ]
                 self.seen["fault: guard trips"] += 1
             case "pin":
                 router.pinned = self.choose.pick(NAMES)
@@ -221,11 +264,14 @@ class World:
             )
         )
         self.pairs = self.choose.pick((0, 5, 20))
+        rivals = [rival.identity for rival in self.stored.rivals]
+        fails = self.choose.pick((True,) + (False,) * 4)
+        self.failing = {self.choose.pick(rivals)} if rivals and fails else set()
 
     def person_acts(self) -> None:
         """Somebody asks for something, for the right version or another."""
         self.serial += 1
-        likely = self.stored.candidate.name if self.stored.candidate else self.spec.target
+        likely = self.choose.pick(self._on_trial()).name if self.stored.candidate else self.spec.target
         action = Action(
             id=f"a{self.serial}",
             verb=self.choose.pick((*Verb, Verb.RETRY, Verb.RESUME, Verb.RESUME)),
@@ -254,12 +300,15 @@ class World:
         match self.choose.pick(
             ("target",) * 4
             + ("content",) * 4
-            + ("stages", "policy", "pause", "unpause", "unpause", "unpause")
+            + ("stages", "stages", "policy", "capacity", "pause", "unpause", "unpause", "unpause")
         ):
             case "target":
                 spec = replace(spec, target=self.choose.pick(NAMES))
             case "stages":
                 spec = replace(spec, stages=self.choose.pick(STRATEGIES))
+            case "capacity":
+                spec = replace(spec, capacity=self.choose.pick(CAPACITIES))
+                self.is_counted = self.choose.pick((True, True, True, False))
             case "content":
                 spec = self._redefined(spec, self.choose.pick(NAMES))
             case "policy":
@@ -299,15 +348,14 @@ class World:
         self._run(decision)
         if crash == "before workloads":
             return
-        self.running = decision.running
-        self.ready &= set(self.running)
+        self._bring_to(decision)
 
     # --- a kind world, for liveness -------------------------------------------------------------------------------
 
     def turn_kind(self) -> None:
         """From now on nothing goes wrong: routers live, everything passes, nobody interferes."""
         self.evidence = {check.name: (Verdict.PASS, Lack.NONE, False) for check in CHECKS}
-        self.pairs, self.actions, self.looping = 1000, [], set()
+        self.pairs, self.actions, self.looping, self.failing = 1000, [], set(), set()
         self.spec = replace(self.spec, paused=False, policy=DecisionPolicy(), schedule=ALWAYS)
         for router in self.routers.values():
             router.is_gone, router.pinned, router.trips = False, None, ()
@@ -329,11 +377,12 @@ class World:
                 )
         decision = self._decide(self.stored)
         self._record(self.stored, decision)
-        self.published, self.running = decision.plan, decision.running
+        self.published = decision.plan
+        self._bring_to(decision)
         self._run(decision)
         for effect in self.wanted:
             self.outcomes[effect.id] = EffectOutcome(effect.id, True)
-        self.ready = set(self.running)
+        self._all_ready()
         for router in self.routers.values():
             router.seen_at = self.now
             if self.published is not None:
@@ -350,7 +399,7 @@ class World:
                 continue
             assert not faults(router.plan), faults(router.plan)
             weights = router.plan.weights()
-            assert sum(weights.values()) == steps.FULL
+            assert sum(weights.values()) == FULL
             self._check_capacity(router, weights)
         if candidate is not None:
             allowed = steps.at(steps.steps_of(self.spec, candidate.track), candidate.step).weight
@@ -369,8 +418,13 @@ class World:
 
     def _must_run(self) -> set[str]:
         status = self.stored
-        refs = [status.stable, status.candidate, *status.retiring]
+        refs = [status.stable, *self._on_trial(), *status.retiring]
         return {ref.identity for ref in refs if ref is not None}
+
+    def _on_trial(self) -> tuple[Candidate | Rival, ...]:
+        """The candidate and who takes part beside it."""
+        status = self.stored
+        return () if status.candidate is None else (status.candidate, *status.rivals)
 
     # --- how ------------------------------------------------------------------------------------------------------
 
@@ -378,7 +432,13 @@ class World:
         results = tuple(self._result(check) for check in checks_needed(self.spec, status))
         for result in results:
             self.seen[f"evidence: {result.verdict} {result.lack}".strip()] += 1
-        return decide(self.spec, status, self._observed(), results, self.now)
+        judged = {rival.identity: self._rival_results(rival) for rival in status.rivals}
+        return decide(self.spec, status, self._observed(), results, self.now, judged)
+
+    def _rival_results(self, rival: Rival) -> tuple[CheckResult, ...]:
+        """What the first check says of a rival: nothing, or Fail."""
+        verdict = Verdict.FAIL if rival.identity in self.failing else Verdict.INCONCLUSIVE
+        return (replace(self._result(CHECKS[0]), verdict=verdict, text=f"{verdict} of a rival"),)
 
     def _result(self, check: Check) -> CheckResult:
         verdict, lack, holding = self.evidence.get(check.name, (Verdict.INCONCLUSIVE, Lack.NO_DATA, False))
@@ -396,20 +456,27 @@ class World:
         )
 
     def _observed(self) -> Observed:
-        versions = {
+        versions = self._seen()
+        measured = subject(self.spec, self.stored, versions)
+        if measured is not None and measured.identity in self.warm & self.ready & set(versions):
+            versions[measured.identity] = replace(versions[measured.identity], is_warm=True, warmth="fast")
+        routers = tuple(
+            RouterObserved(r.id, r.applied, r.seen_at, "", r.trips, r.pinned) for r in self.routers.values()
+        )
+        return Observed(self.epoch, versions, routers, tuple(self.actions), tuple(self.outcomes.values()))
+
+    def _seen(self) -> dict[str, VersionObserved]:
+        """What is seen of the versions; only the one that is measured is known to be warm."""
+        return {
             version.identity: VersionObserved(
                 endpoints=(Endpoint("127.0.0.1", 8000 + index),) if version.identity in self.ready else (),
                 is_running=version.identity in self.running,
                 is_crash_looping=version.identity in self.looping,
                 message="as the world has it",
-                is_warm=version.identity in self.warm & self.ready,
+                replicas=self.replicas[version.identity] if self.is_counted else None,
             )
             for index, version in enumerate(self.spec.versions)
         }
-        routers = tuple(
-            RouterObserved(r.id, r.applied, r.seen_at, "", r.trips, r.pinned) for r in self.routers.values()
-        )
-        return Observed(self.epoch, versions, routers, tuple(self.actions), tuple(self.outcomes.values()))
 
     def _record(self, before: Status, decision: Decision) -> None:
         after = decision.status
@@ -417,6 +484,9 @@ class World:
         self._check_schedule(decision)
         self._check_hooks(before, decision)
         self._check_warmth(before, decision)
+        self._check_rivals(before, decision)
+        self._check_matched(decision)
+        self._check_restarts(before, decision)
         self.stored = after
         for result in decision.actions:
             assert result.id not in self.answered, "an action was handled twice"
@@ -440,10 +510,113 @@ class World:
         if after.phase is Phase.ROLLED_BACK:
             assert after.candidate is None
 
+    def _bring_to(self, decision: Decision) -> None:
+        """Workloads shrink at once and grow when they like; asked for is what the routers' traffic needs (I7)."""
+        self._check_replicas(decision)
+        for identity, workload in decision.running.items():
+            before = self.running.get(identity)
+            change = workload.replicas - before.replicas if before else 0
+            if change:
+                self.seen[f"capacity: {'grows' if change > 0 else 'shrinks'}"] += 1
+        self.running = decision.running
+        wanted = {identity: workload.replicas for identity, workload in self.running.items()}
+        self.replicas = Counter({i: min(n, wanted.get(i, 0)) for i, n in self.replicas.items()})
+
+    def _all_ready(self) -> None:
+        """Every version has all the replicas that are asked for."""
+        self.replicas = Counter({i: workload.replicas for i, workload in self.running.items()})
+
+    def _check_replicas(self, decision: Decision) -> None:
+        """I7, on what routers run, older plans too: whoever gets requests or copies has the replicas for them."""
+        if not self.stored.is_stable_proven:
+            return
+        for router in self.routers.values():
+            if router.plan is None or not self._is_ours(router):
+                continue
+            for version, load in _loads(router.plan).items():
+                workload = decision.running.get(version)
+                assert workload is not None, (router.id, version, load)
+                least = capacity.needed(self.spec, load)
+                assert workload.replicas >= least, (router.id, version, load, workload, self.stored)
+
+    def _is_ours(self, router: Router) -> bool:
+        """Does the router run what this controller's line of leaders gave it, one plan after the other?"""
+        return True
+
+    def _check_rivals(self, before: Status, decision: Decision) -> None:
+        """A rival has at most the candidate's share when it is raised; its failure is its own; a failed one is gone."""
+        after, candidate = decision.status, decision.status.candidate
+        failed = {f.identity for f in after.failed if f.is_latched}
+        assert not failed & {rival.identity for rival in after.rivals}
+        shares = {record.version: record.weight_after for record in decision.records}
+        for record in decision.records:
+            raised = record.reason is Reason.WEIGHT_RAISED
+            if raised and record.version in {rival.name for rival in after.rivals}:
+                assert candidate is not None
+                assert shares[record.version] <= slots.weight_of(after.slots, candidate.name), record
+                self.seen["rival: raised"] += 1
+        known = {f.identity for f in before.failed if f.is_latched}
+        for rival in before.rivals:
+            if rival.identity not in failed - known:
+                continue
+            cause = next(f.cause for f in after.failed if f.identity == rival.identity)
+            self.seen[f"rival: {cause}"] += 1
+            self._check_untouched(before, decision)
+        self.seen["rival: tries again"] += any(r.attempt > 1 and r.was_issued for r in after.rivals)
+        self.seen["rival: two of them"] += len([r for r in after.rivals if r.was_issued]) > 1
+
+    def _check_untouched(self, before: Status, decision: Decision) -> None:
+        """The candidate goes on although a rival failed, unless its own failure, a person or the spec ended it, too."""
+        was, now = before.candidate, decision.status.candidate
+        assert was is not None
+        if now is not None and now.identity == was.identity:
+            self.seen["rival: fails alone"] += 1
+            return
+        ended = (Reason.SUPERSEDED, Reason.CANCELLED, Reason.PROMOTED, Reason.STARTED)
+        own = any(f.identity == was.identity and f not in before.failed for f in decision.status.failed)
+        assert own or any(event.reason in ended for event in decision.events), decision.events
+
+    def _check_matched(self, decision: Decision) -> None:
+        """I1 and I14: requests that match go to who has the present step's traffic, with its share; copies likewise."""
+        plan, candidate = decision.plan, decision.status.candidate
+        if plan is None:
+            return
+        step = None
+        if candidate is not None and candidate.issued_generation:
+            step = steps.at(steps.steps_of(self.spec, candidate.track), candidate.step)
+        allowed = {} if candidate is None or step is None else {candidate.identity: candidate.name}
+        if step is not None:
+            allowed |= {r.identity: r.name for r in decision.status.rivals if r.name in step.rivals}
+        copied = {shadow.version for shadow in plan.shadows}
+        assert copied <= set(allowed.values()), copied
+        assert (plan.match is None) == (step is None or step.match is None)
+        if plan.match is None or step is None or step.match is None:
+            return
+        assert plan.match.conditions == step.match.conditions
+        shares = plan.match.weights()
+        assert sum(shares.values()) == FULL
+        assert set(shares) <= {plan.stable, *allowed.values()}, shares
+        assert all(share <= step.match.share for name, share in shares.items() if name != plan.stable)
+        self.seen[f"match: {len(shares)} versions"] += 1
+
+    def _check_restarts(self, before: Status, decision: Decision) -> None:
+        """I16: a restart that was accepted counts once, and nothing else counts."""
+        was, now = dict(before.restarts), dict(decision.status.restarts)
+        verbs = {action.id: action.verb for action in self._observed().actions}
+        accepted = sum(a.is_accepted and verbs[a.id] is Verb.RESTART for a in decision.actions)
+        counted = sum(max(count - was.get(identity, 0), 0) for identity, count in now.items())
+        assert counted <= accepted, (was, now)
+        assert set(now) <= set(decision.running)
+        assert all(decision.running[identity].restarts == count for identity, count in now.items())
+        if set(was) <= set(decision.running):
+            gone = any(i not in decision.running for i in was)
+            assert counted == accepted or gone, (was, now, accepted)
+        self.seen["restart: counted"] += counted
+
     def _run(self, decision: Decision) -> None:
         """The adapter runs what is wanted; it lost what it knew of all else."""
         for effect in decision.effects:
-            assert self.effects.setdefault(effect.id, effect) == _at(effect, self.effects[effect.id].at)
+            assert self.effects.setdefault(effect.id, effect) == _again(effect, self.effects[effect.id])
         self.wanted = decision.effects
         ids = {effect.id for effect in decision.effects}
         assert len(ids) == len(decision.effects)
@@ -526,13 +699,25 @@ class World:
         return replace(spec, versions=versions)
 
 
-def _at(effect: Effect, at: float) -> Effect:
-    """The effect as it would be, had it been asked at another time: its id does not depend on that."""
-    return replace(effect, at=at)
+def _loads(plan: RoutePlan) -> dict[str, int]:
+    """The most requests that each version gets by this plan, copies among them, in basis points, by identity."""
+    weights = plan.weights()
+    matched = plan.match.weights() if plan.match is not None else {}
+    copies = {shadow.version: -(-shadow.sample // 100) for shadow in plan.shadows}
+    found = {
+        version.identity: max(every.get(version.name, 0) for every in (weights, matched, copies))
+        for version in plan.versions
+    }
+    return {identity: load for identity, load in found.items() if load}
+
+
+def _again(effect: Effect, before: Effect) -> Effect:
+    """The effect as it would be, had it been asked then, and before an edit of the stages: its id depends on neither."""
+    return replace(effect, at=before.at, sentence=before.sentence)
 
 
 def first_spec() -> Spec:
-    """Three versions, v1 the first stable, all strategies to be tried."""
+    """Four versions, v1 the first stable, all strategies to be tried."""
     return Spec(
         key="default/fraud",
         generation=1,
@@ -541,5 +726,5 @@ def first_spec() -> Spec:
         stages=STRATEGIES[1],
         initial_stable="v1",
         checks=CHECKS,
-        capacity=Capacity(drain_s=3.0, keep_stable_warm_s=20.0, progress_deadline_s=60.0),
+        capacity=CAPACITIES[0],
     )
