@@ -7,7 +7,7 @@ CODE := headgate controller router examples tests bench scripts
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test properties planted bench-core cluster cluster-up check format lock audit clean
+.PHONY: help run test properties planted cluster cluster-up manifests bench-core check format lock audit clean
 
 help: ## this list
 	@echo 'Headgate: takes a new version of an ML model into production without hurting anyone.'
@@ -33,6 +33,9 @@ cluster: $(READY) ## find or build a real Kubernetes API for the tests (five to 
 
 cluster-up: $(READY) ## start one to try things on; prints its kubeconfig; Ctrl-C ends it
 	@$(PY) -m tests.cluster.testbed
+
+manifests: $(READY) ## write manifests/crds again from the models and rules of controller/crd
+	@PYTHONPATH=. $(PY) scripts/manifests.py
 
 bench-core: $(READY) ## what a decision costs; table here, figures in bench/out/core.json (QUICK=1 for a short run)
 	@$(PY) -m bench.core
