@@ -5,14 +5,15 @@ more. Nothing here acts on its own: `apply` says what shall be, again whenever s
 """
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from controller.adapters.processes.child import Child
 from controller.adapters.processes.draining import drained
 from controller.adapters.processes.health import Health
 from controller.adapters.processes.ledger import Entry
+from controller.adapters.processes.remote import Remote
 from controller.adapters.processes.replicas import (
     Replica,
     is_crash_looping,
@@ -20,8 +21,8 @@ from controller.adapters.processes.replicas import (
     moves,
     wanted_of,
 )
-from controller.adapters.processes.supervised import Local, Remote, Surroundings
-from controller.adapters.processes.version import ProcessVersion
+from controller.adapters.processes.supervised import Local, Surroundings
+from controller.adapters.processes.version import ProcessVersion, UrlVersion
 from controller.core.status import VersionObserved, Workload
 
 _AFTER_FAULT_S: Final = 1.0
@@ -76,7 +77,7 @@ class ProcessGroup:
         self._hurry.set()
         for number in list(self._running):
             self._leave(number)
-        while self._leaving:
+        if self._leaving:
             await asyncio.wait(set(self._leaving.values()))
 
     async def release(self) -> None:
@@ -124,7 +125,8 @@ class ProcessGroup:
         self._supervise(Local(self._version, entry, self._around, restarts_asked=workload.restarts))
 
     def _supervise(self, local: Local) -> None:
-        task = asyncio.create_task(_supervise(local, self._around, self._before))
+        key = local.entry.key
+        task = asyncio.create_task(_supervise(local.run, key, self._around, self._before))
         self._running[local.entry.number] = _Running(local, task)
 
     def _leave(self, number: int) -> None:
@@ -161,11 +163,16 @@ class UrlGroup:
     """A version behind a URL: somebody else runs it, however many there are."""
 
     def __init__(
-        self, remote: Remote, around: Surroundings, before: asyncio.Task[None] | None = None
+        self,
+        version: UrlVersion,
+        entry: Entry,
+        around: Surroundings,
+        before: asyncio.Task[None] | None = None,
     ) -> None:
-        self._remote = remote
+        self._entry = entry
         self._around = around
-        self._task = asyncio.create_task(_supervise(remote, around, before))
+        self._remote = Remote(version, self._changed, Health(is_ready=entry.is_ready))
+        self._task = asyncio.create_task(_supervise(self._run, entry.key, around, before))
 
     def apply(self, workload: Workload) -> None:
         """There is nothing to start or stop here."""
@@ -173,7 +180,7 @@ class UrlGroup:
     async def end(self) -> None:
         """Watch it no more, and forget it."""
         await _cancel([self._task])
-        self._around.ledger.remove(self._remote.entry)
+        self._around.ledger.remove(self._entry)
 
     async def release(self) -> None:
         """Watch it no more; the next controller does."""
@@ -182,6 +189,16 @@ class UrlGroup:
     def observed(self) -> VersionObserved:
         """What the last question found."""
         return self._remote.observed()
+
+    async def _run(self) -> None:
+        self._around.ledger.note(self._entry)
+        await self._remote.run()
+
+    def _changed(self) -> None:
+        if self._remote.health.is_ready != self._entry.is_ready:
+            self._entry = replace(self._entry, is_ready=self._remote.health.is_ready)
+            self._around.ledger.note(self._entry)
+        self._around.on_change(self._entry.key)
 
 
 Group = ProcessGroup | UrlGroup
@@ -194,16 +211,16 @@ def _replica(local: Local) -> Replica:
 
 
 async def _supervise(
-    supervised: Local | Remote, around: Surroundings, before: asyncio.Task[None] | None
+    run: Callable[[], Awaitable[None]], key: str, around: Surroundings, before: asyncio.Task[None] | None
 ) -> None:
     """Run it once the one before it, of the same version, has come to its end."""
     if before is not None:
         await asyncio.wait((before,))
     while True:
         try:
-            await supervised.run()
+            await run()
         except Exception:  # noqa: BLE001  (outermost frame: a fault of ours must not leave a version unwatched)
-            around.tell_of_fault(supervised.entry.key)
+            around.tell_of_fault(key)
             await asyncio.sleep(_AFTER_FAULT_S)
 
 

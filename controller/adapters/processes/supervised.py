@@ -21,8 +21,7 @@ from controller.adapters.processes.health import HEALTHY_AFTER_S, Exits, Health
 from controller.adapters.processes.ledger import Entry, Ledger
 from controller.adapters.processes.ports import Ports
 from controller.adapters.processes.probe import ask
-from controller.adapters.processes.version import Probe, ProcessVersion, UrlVersion
-from controller.core.status import VersionObserved
+from controller.adapters.processes.version import Probe, ProcessVersion
 from headgate.log import Log
 from headgate.wire.plan import Endpoint
 
@@ -49,43 +48,6 @@ class Surroundings:
     def tell_of_fault(self, key: str) -> None:
         """Log the exception that is being handled, a fault of ours."""
         self.log.error("supervision failed, goes on", rollout=key, why=traceback.format_exc())
-
-
-@dataclass(slots=True)
-class Remote:
-    """A version behind a URL: nothing to start, only to ask."""
-
-    version: UrlVersion
-    entry: Entry
-    around: Surroundings
-    health: Health = field(default_factory=Health)
-
-    async def run(self) -> None:
-        """Ask until cancelled."""
-        self.around.ledger.note(self.entry)
-        while True:
-            before = self.health
-            why_not = await ask(self.version.probe, self.version.endpoint)
-            self.health = before.after(why_not, self.version.probe.failures)
-            if self.health.is_ready != before.is_ready:
-                self.entry = replace(self.entry, is_ready=self.health.is_ready)
-                self.around.ledger.note(self.entry)
-            if (self.health.is_ready, self.health.why_not) != (before.is_ready, before.why_not):
-                self.around.on_change(self.entry.key)
-            await asyncio.sleep(self.version.probe.period_s)
-
-    async def end(self) -> None:
-        """Nothing runs here that could be ended."""
-
-    def release(self) -> None:
-        """Nothing is held."""
-
-    def observed(self) -> VersionObserved:
-        endpoint = self.version.endpoint
-        where = f"{endpoint.host}:{endpoint.port}"
-        if self.health.is_ready:
-            return VersionObserved((endpoint,), is_running=True, message=f"ready at {where}")
-        return VersionObserved(is_running=True, message=f"{where} is not ready: {self.health.why_not}")
 
 
 @dataclass(slots=True)

@@ -64,11 +64,12 @@ def read_version(document: Mapping[str, Any], folder: Path) -> ProcessVersion | 
             stop_grace_s=process.stop_grace,
         )
     if version.url is not None:
-        return _at_url(version.name, version.url, version.readiness)
+        return at_url(version.name, version.url, version.readiness)
     return f"version {version.name} has neither process nor url"
 
 
-def _at_url(name: str, url: str, readiness: Readiness | None) -> UrlVersion:
+def at_url(name: str, url: str, readiness: Readiness | None) -> UrlVersion:
+    """The version behind a URL that was accepted; without `readiness` a connection is all that is asked for."""
     parts = urlsplit(url)
     is_tls = parts.scheme == "https"
     endpoint = Endpoint(host=parts.hostname or "", port=parts.port or (443 if is_tls else 80), tls=is_tls)

@@ -7,10 +7,9 @@ from typing import Any
 
 from controller.adapters.processes.child import Child, adopt, find
 from controller.adapters.processes.group import Group, ProcessGroup, UrlGroup
-from controller.adapters.processes.health import Health
 from controller.adapters.processes.ledger import Entry, Ledger
 from controller.adapters.processes.ports import Ports
-from controller.adapters.processes.supervised import Remote, Surroundings
+from controller.adapters.processes.supervised import Surroundings
 from controller.adapters.processes.version import ProcessVersion, UrlVersion, read_version
 from controller.core.status import VersionObserved, Workload
 from headgate.log import Log
@@ -62,7 +61,7 @@ class LocalWorkloads:
         if stop_processes:
             for name in list(self._running):
                 self._end(name)
-            while self._ending:
+            if self._ending:
                 await asyncio.wait(set(self._ending.values()))
             return
         ending = list(self._ending.values())
@@ -117,8 +116,7 @@ class LocalWorkloads:
 
     def _watch(self, version: UrlVersion, entry: Entry) -> None:
         name = (entry.key, entry.identity)
-        remote = Remote(version, entry, self._around, Health(is_ready=entry.is_ready))
-        self._running[name] = UrlGroup(remote, self._around, self._ending.get(name))
+        self._running[name] = UrlGroup(version, entry, self._around, self._ending.get(name))
 
     def _adopt(self, version: ProcessVersion, entry: Entry, child: Child) -> None:
         group = self._running.setdefault(
