@@ -15,6 +15,7 @@ from headgate.wire.telemetry import GuardTrip, ShadowCounters, VersionCounters
 from router.core.channel import RUN_FILES, Assignment
 from router.core.counters import ABSENT, STOPPED, WorkerState, read_dropped, read_version, read_workers
 from router.core.guard import read_trips
+from router.core.match import is_compared
 from router.core.sketch import Snapshot
 from router.files import read_pin
 
@@ -57,13 +58,12 @@ class Shared:
     def shadows(
         self, assignment: Assignment, observed: Sequence[ShadowCounters]
     ) -> tuple[ShadowCounters, ...]:
-        """The observer's counters with the copies that workers dropped before it saw them.
+        """The observer's counters with the copies that workers dropped before it saw them, present pairs first.
 
         Those count as offered too (but for the ones that were not sampled), so that pairs ÷ offered is the coverage.
         """
-        found = {(one.live_identity, one.shadow_identity): one for one in observed}
-        for pair in _pairs(assignment.plan):
-            found.setdefault((pair.live_identity, pair.shadow_identity), pair)
+        found = {(one.live_identity, one.shadow_identity): one for one in _pairs(assignment.plan)}
+        found |= {(one.live_identity, one.shadow_identity): one for one in observed}
         return tuple(self._with_dropped(one, assignment.columns) for one in found.values())
 
     def pinned(self) -> str | None:
@@ -119,9 +119,11 @@ def _is_there(worker: WorkerState) -> bool:
 
 
 def _pairs(plan: RoutePlan) -> Iterator[ShadowCounters]:
-    """An empty row for each shadow against each other version with live traffic, so that a drop is never unseen."""
+    """An empty row for each shadow against each other version it is compared with, so that a drop is never unseen."""
     matched = plan.match.weights() if plan.match is not None else {}
-    live_ones = {name for name, weight in plan.weights().items() if weight} | matched.keys()
+    live_ones = {name for name, weight in plan.weights().items() if weight}
+    if is_compared(matched, plan.stable):
+        live_ones |= matched.keys()
     for shadow in plan.shadows:
         copy = plan.version(shadow.version)
         for live in plan.versions:

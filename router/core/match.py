@@ -4,7 +4,7 @@ A header that came several times fulfils a condition if any of its lines does; a
 commas. Of cookies with the same name the first counts, as it does for the identity.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import reduce
 
 from headgate.wire.plan import Condition
@@ -20,6 +20,15 @@ Matcher = Callable[[Mapping[bytes, bytes], Repeated | None], bool]
 def matcher(conditions: tuple[Condition, ...]) -> Matcher:
     """Whether all of these conditions (at least one) hold for a request."""
     return reduce(_both, map(_test, conditions))
+
+
+def is_compared(owners: Collection[str], stable: str) -> bool:
+    """Whether copies of matched requests go to shadows, given the versions that own the match's slots.
+
+    Not where all of them go to one version other than stable: who matches has then chosen it, and says nothing about
+    the users of another.
+    """
+    return len(owners) > 1 or stable in owners
 
 
 def _both(one: Matcher, other: Matcher) -> Matcher:

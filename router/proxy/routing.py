@@ -9,7 +9,7 @@ from typing import Final
 
 from headgate.wire.plan import Match, PlanVersion, RoutePlan
 from router.core.counters import MATCHED, PICKED, UNREAD, Block
-from router.core.match import matcher
+from router.core.match import is_compared, matcher
 from router.core.pick import identity_reader, owners, path_matcher
 from router.proxy.pool import Address, Addresses
 
@@ -107,9 +107,7 @@ class Matching:
     def __init__(self, plan: RoutePlan, match: Match, tripped: frozenset[str]) -> None:
         self.holds = matcher(match.conditions)
         self.owners = owners(plan, tripped, match.slots)
-        only = plan.versions[self.owners[0]].name if len(set(self.owners)) == 1 else plan.stable
-        self.is_compared = only == plan.stable
-        """Whether copies go to shadows: not of users who chose a version themselves by matching."""
+        self.is_compared = is_compared({plan.versions[index].name for index in set(self.owners)}, plan.stable)
 
 
 class Routing:

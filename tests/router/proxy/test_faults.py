@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.wire.plan import Endpoint, Limits
+from headgate.wire.plan import Condition, Endpoint, Limits, Match
 from tests.router.proxy.proxy_world import (
     Message,
     Model,
@@ -20,6 +20,7 @@ from tests.router.proxy.proxy_world import (
     post,
     run,
     serving,
+    slots,
     until,
     version,
 )
@@ -367,11 +368,14 @@ def test_a_model_that_never_answers_is_504_by_the_first_byte_deadline(tmp_path: 
     run(test())
 
 
-def test_requests_in_flight_and_their_age_are_seen_while_a_model_hangs(tmp_path: Path):
+@pytest.mark.parametrize(
+    "match", [None, Match((Condition("header:host"),), slots(v1=10_000))], ids=["split", "matched"]
+)
+def test_requests_in_flight_and_their_age_are_seen_while_a_model_hangs(tmp_path: Path, match: Match | None):
     async def test() -> None:
         async with (
             models(Model(behave=hang)) as (model,),
-            serving(tmp_path, plan_of(version("v1", model), limits=LONG)) as router,
+            serving(tmp_path, plan_of(version("v1", model), limits=LONG, match=match)) as router,
         ):
             async with calling(router) as a, calling(router) as b:
                 a.send(get())
