@@ -27,6 +27,7 @@ from controller.core.status import (
     Rival,
     RouterObserved,
     Status,
+    Track,
     VersionObserved,
     VersionRef,
 )
@@ -62,6 +63,7 @@ class Draft:
     events: list[Event] = field(default_factory=list)
     answers: list[ActionResult] = field(default_factory=list)
     target: str | None = None
+    compiled: dict[Track, tuple[Step, ...]] = field(default_factory=dict)
 
     def seen(self, identity: str) -> VersionObserved:
         """What is seen of the version with this identity."""
@@ -87,8 +89,11 @@ def weight_of(draft: Draft, version: str) -> int:
 
 
 def compiled_steps(draft: Draft, candidate: Candidate) -> tuple[Step, ...]:
-    """The steps this candidate goes through."""
-    return steps.steps_of(draft.spec, candidate.track)
+    """The steps this candidate goes through; compiled once a decision, for even to look them up costs."""
+    known = draft.compiled.get(candidate.track)
+    if known is None:
+        known = draft.compiled[candidate.track] = steps.steps_of(draft.spec, candidate.track)
+    return known
 
 
 def ref_of(version: Candidate | Rival) -> VersionRef:

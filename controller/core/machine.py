@@ -89,24 +89,24 @@ def checks_needed(spec: Spec, status: Status) -> tuple[Check, ...]:
 
 def _make_sound(draft: Draft) -> None:
     """Whatever was stored, start from a status whose shares add up and are allowed; a change here only lowers one."""
-    status = replace(
+    stable, candidate = draft.status.stable, draft.status.candidate
+    if stable is None or (candidate is not None and _is_one(candidate, stable)):
+        candidate = None
+    beside = rivals.sound(stable, candidate, draft.status.rivals)
+    owned: slots.Slots = ()
+    if stable is not None:
+        owners = {stable.name} | ({candidate.name} if candidate and candidate.issued_generation else set())
+        owners |= {rival.name for rival in beside if rival.was_issued}
+        owned = draft.status.slots
+        owned = owned if slots.is_sound(owned, owners) else slots.all_to(stable.name)
+    draft.status = replace(
         draft.status,
         epoch=max(draft.status.epoch, draft.observed.epoch),
         observed_generation=draft.spec.generation,
+        candidate=candidate,
+        rivals=beside,
+        slots=owned,
     )
-    stable, candidate = status.stable, status.candidate
-    if stable is None or (candidate is not None and _is_one(candidate, stable)):
-        candidate = None
-    status = replace(status, candidate=candidate)
-    status = replace(status, rivals=rivals.make_sound(status))
-    if stable is None:
-        status = replace(status, slots=())
-    else:
-        owners = {stable.name} | ({candidate.name} if candidate and candidate.issued_generation else set())
-        owners |= {rival.name for rival in status.rivals if rival.was_issued}
-        if not slots.is_sound(status.slots, owners):
-            status = replace(status, slots=slots.all_to(stable.name))
-    draft.status = status
     if candidate is not None:
         _cap(draft, candidate)
 
@@ -193,8 +193,6 @@ def _conclude(draft: Draft, before: Status) -> Decision:
     retiring = tuple(_leaving(draft, r, before) for r in draft.status.retiring)
     draft.status = replace(draft.status, candidate=candidate, retiring=retiring)
     running = capacity.running(draft.spec, draft.status, draft.observed)
-    kept = tuple(asked for asked in draft.status.restarts if asked[0] in running)
-    draft.status = replace(draft.status, restarts=kept)
     place = explain.place(draft)
     if place.phase is Phase.STALLED and draft.status.phase is not place.phase:
         draft.tell(Reason.STALLED, place.message)
@@ -205,6 +203,7 @@ def _conclude(draft: Draft, before: Status) -> Decision:
         message=place.message,
         waiting_for=place.waiting_for,
         unmet=explain.unmet(draft),
+        restarts=tuple(asked for asked in draft.status.restarts if asked[0] in running),
     )
     return Decision(
         status=draft.status,

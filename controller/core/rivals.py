@@ -15,7 +15,7 @@ from controller.core.checks import Verdict
 from controller.core.draft import Draft
 from controller.core.plan import attempt_of
 from controller.core.spec import Spec
-from controller.core.status import Candidate, Cause, Failed, Reason, Rival, Status, Track
+from controller.core.status import Candidate, Cause, Failed, Reason, Rival, Track, VersionRef
 from controller.core.steps import Gate, Step, at, percent, steps_of
 
 
@@ -25,14 +25,15 @@ def named(spec: Spec, track: Track, target: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in every if name != target))
 
 
-def make_sound(status: Status) -> tuple[Rival, ...]:
+def sound(
+    stable: VersionRef | None, candidate: Candidate | None, rivals: tuple[Rival, ...]
+) -> tuple[Rival, ...]:
     """The rivals that may be there: none without a candidate, and each another version than all others."""
-    candidate, stable = status.candidate, status.stable
-    if candidate is None or stable is None:
+    if candidate is None or stable is None or not rivals:
         return ()
     taken = {stable.name, stable.identity, candidate.name, candidate.identity}
     kept = []
-    for rival in status.rivals:
+    for rival in rivals:
         if rival.name not in taken and rival.identity not in taken:
             kept.append(rival)
             taken |= {rival.name, rival.identity}
@@ -64,13 +65,16 @@ def follow(draft: Draft) -> None:
     if candidate is None:
         return
     compiled = drafts.compiled_steps(draft, candidate)
+    if not draft.status.rivals and not any(step.rivals for step in compiled):
+        return
     wanted = {rival.identity: rival for rival in _wanted(draft, candidate, compiled[candidate.step :])}
     for rival in draft.status.rivals:
         if rival.identity not in wanted:
             drafts.drop_rival(draft, rival, Reason.WEIGHT_LOWERED, "no stage to come names it")
     known = {rival.identity for rival in draft.status.rivals}
     new = tuple(rival for rival in wanted.values() if rival.identity not in known)
-    draft.status = replace(draft.status, rivals=(*draft.status.rivals, *new))
+    if new:
+        draft.status = replace(draft.status, rivals=(*draft.status.rivals, *new))
     if candidate.issued_generation and candidate.failed is None:
         _issue(draft, candidate, at(compiled, candidate.step))
 
@@ -89,11 +93,8 @@ def make_room(draft: Draft, step: Step) -> None:
             drafts.set_weight(draft, rival, replace(step, weight=allowed), f"{step.title} allows no more")
 
 
-def waiting(draft: Draft) -> Iterator[str]:
-    """Which rivals do not have the present step's traffic yet, and why."""
-    candidate = draft.status.candidate
-    if candidate is None or not candidate.issued_generation:
-        return
+def waiting(draft: Draft, candidate: Candidate) -> Iterator[str]:
+    """Which rivals do not have the traffic of the candidate's present step yet, and why."""
     step = at(drafts.compiled_steps(draft, candidate), candidate.step)
     for rival in draft.status.rivals:
         if rival.name in step.rivals and rival.step != candidate.step:
