@@ -11,6 +11,7 @@ from controller.core.spec import Spec
 from controller.core.status import Status, VersionRef
 from controller.crd import Fault, Parsed, Refused, changes, load_documents, parse, to_core, version_documents
 from controller.crd.convert import identities
+from tests.controller.crd.bad import UNKNOWN, WRONG, put
 from tests.controller.crd.specs import Document, changed, sound
 
 
@@ -29,18 +30,6 @@ def accepted(document: Document) -> Parsed:
 def one(document: Any) -> Fault:
     (fault,) = refused(document)
     return fault
-
-
-def put(path: str, value: Any) -> Document:
-    """The sound rollout with `value` at a dotted path below spec."""
-
-    def change(spec: Any) -> None:
-        *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
-        for part in parents:
-            spec = spec.setdefault(part, {}) if isinstance(part, str) else spec[part]
-        spec[last] = value
-
-    return changed(change)
 
 
 def test_a_sound_document_is_kept_as_it_was_written_with_its_namespace() -> None:
@@ -64,24 +53,6 @@ def test_parsing_changes_nothing_in_what_it_was_given() -> None:
     assert document == sound()
 
 
-UNKNOWN = [
-    ("strategy.stages.1.canary.weigths", "did you mean weights?"),
-    ("strategy.stages.1.canary.minpairs", "there is no such field; here one can write weights, steps, to"),
-    ("strategy.stages.0.shadow.min_pairs", "did you mean minPairs?"),
-    ("strategy.bluegreen", "did you mean blueGreen?"),
-    ("versions.1.process.readiness.httpget", "did you mean httpGet?"),
-    ("checks.0.noWorseThan.rato", "did you mean ratio?"),
-    ("Target", "did you mean target?"),
-    ("slices", "this version of Headgate does not know it: slices are not there yet"),
-    ("template", "need the Kubernetes controller"),
-    ("workloadRef", "needs the Kubernetes controller"),
-    ("match", "it is a stage: write it in strategy.stages"),
-    ("strategy.stages.1.match.header", "did you mean headers?"),
-    ("versions.0.auth", "come with TLS to upstreams"),
-    ("checks.0.watch", "write required: false"),
-]
-
-
 @pytest.mark.parametrize(("path", "sentence"), UNKNOWN)
 def test_an_unknown_field_is_refused_by_its_path_with_what_was_meant(path: str, sentence: str) -> None:
     fault = one(put(path, {}))
@@ -96,59 +67,6 @@ def test_a_warmup_from_a_config_map_is_for_kubernetes() -> None:
     fault = one(put("warmup", {"requests": {"from": "inline", "configMap": "requests"}}))
     assert fault.path == "spec.warmup.requests.configMap"
     assert "need the Kubernetes controller" in fault.message
-
-
-WRONG: list[tuple[str, Any, str, str]] = [
-    ("target", None, "required", "it is missing"),
-    ("target", 8, "type", "8 is not a text"),
-    ("target", "v8!", "pattern", "is not a name"),
-    ("target", "v8\n", "pattern", "is not a name"),
-    ("target", "v" * 64, "pattern", "is not a name"),
-    ("versions", {}, "type", "is not a list"),
-    ("versions", [], "bounds", "there are 0 of them: at least 1"),
-    ("versions.0.url", "ftp://x", "url", "write http:// or https://"),
-    ("versions.0.url", "http://user:hunter2@x/", "url", "without user"),
-    ("versions.0.url", "http://x/?a=b", "url", "without user, query"),
-    ("versions.0.url", "http://x:99999/", "url", "is not a URL"),
-    ("versions.0.url", "http:///x", "url", "write http://"),
-    ("versions.0.service", {"name": "A", "port": 1}, "pattern", "lower-case letters"),
-    ("versions.0.service", {"name": "a", "port": 0}, "port", "0 is not a port"),
-    ("versions.0.service", {"name": "a", "port": True}, "port", "True is not a port"),
-    ("versions.0.service", {"name": "a", "port": "HTTP"}, "port", "or its name, such as http"),
-    ("versions.0.service", {"name": "a"}, "required", "it is missing"),
-    ("versions.0.deployment", "-x", "pattern", "is not the name of a Kubernetes object"),
-    ("versions.0.url", "http://x/a b", "url", "write http://"),
-    ("versions.0.digest", "sha256:abc", "pattern", "64 hex digits"),
-    ("versions.1.process.command", "serve.py", "type", "'serve.py' is not a list"),
-    ("versions.1.process.env", {"A B": "x"}, "pattern", "is not the name of a variable"),
-    ("versions.1.process.readiness", None, "required", "it is missing"),
-    ("versions.1.process.readiness.httpGet.path", "ready", "pattern", "start it with /"),
-    ("strategy", None, "required", "it is missing"),
-    ("strategy.stages.1.canary.weights.1", "120%", "bounds", "120% is out of bounds: from 0.01% to 100%"),
-    ("strategy.stages.1.canary.weights.1", 25, "unit", "25 is not a percentage"),
-    ("strategy.stages.1.canary.every", "5%", "unit", "'5%' is not a duration"),
-    ("strategy.stages.1.canary.advance", "always", "choice", "none of 'unlessFail' or 'onPass'"),
-    ("strategy.stages.0.shadow.minPairs", "500", "type", "'500' is not a whole number"),
-    ("strategy.stages.0.shadow.minPairs", -1, "bounds", "-1 is out of bounds: at least 0"),
-    ("strategy.stages.0.shadow.minPairs", 1.5, "type", "1.5 is not a whole number"),
-    ("strategy.stages.0.shadow.minPairs", True, "type", "True is not a whole number"),
-    ("decision.alpha", "0%", "bounds", "0% is out of bounds"),
-    ("decision.onNoData", "promote", "choice", "'promote' is none of 'hold' or 'rollback'"),
-    ("decision.guard", "on", "type", "'on' is not a mapping"),
-    ("decision.guard", {"errors": "100%"}, "bounds", "100% is out of bounds"),
-    ("capture.maxBodyBytes", "8MB", "unit", "is not a size"),
-    ("compare.tolerance.rel", float("nan"), "bounds", "not a finite number"),
-    ("compare.tolerance.rel", "1e-5", "type", "'1e-5' is not a number"),
-    ("identity", {"key": "body:/user"}, "pattern", "write header:NAME"),
-    ("protocol", "grpc", "choice", "'grpc' is none of 'auto', 'v2', 'v1' or 'json'"),
-    ("paused", "yes", "type", "'yes' is not true or false"),
-    ("checks.0.metric", "requests.error", "choice", "'requests.error' is none of 'requests.errors'"),
-    ("checks.0.minRequests", 0, "bounds", "at least 1"),
-    ("checks.0.noWorseThan.ratio", 0.9, "bounds", "at least 1"),
-    ("checks.0.noWorseThan.plus", "0.02%", "unit", "such as 0.02pp"),
-    ("checks.1.max", "0%", "bounds", "out of bounds"),
-    ("checks.4.prometheus.provider", None, "required", "it is missing"),
-]
 
 
 @pytest.mark.parametrize(("path", "value", "rule", "sentence"), WRONG)
