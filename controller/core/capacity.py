@@ -38,8 +38,11 @@ def running(spec: Spec, status: Status, observed: Observed) -> dict[str, Workloa
     for identity, load in _each_load(spec, status, observed):
         replicas[identity] = max(needed(spec, load), replicas.get(identity, 0))
     asked = dict(status.restarts)
-    surge = spec.capacity.max_surge
-    return {identity: Workload(count, asked.get(identity, 0), surge) for identity, count in replicas.items()}
+    surge, drain_s = spec.capacity.max_surge, spec.capacity.drain_s
+    return {
+        identity: Workload(count, asked.get(identity, 0), surge, drain_s)
+        for identity, count in replicas.items()
+    }
 
 
 def left_with(spec: Spec, status: Status, observed: Observed, identity: str) -> int:

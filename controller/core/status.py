@@ -267,7 +267,8 @@ class VersionObserved:
     """What is seen of one version's workload. `endpoints` are ready. `is_crash_looping`: it keeps dying.
 
     `is_warm`: those endpoints were measured fast, as `Spec.warmup` asks; `warmth` is that measurement in words.
-    `replicas` are ready, of as many as shall run; None where they are not ours to start and count.
+    `replicas` are ready, of as many as shall run; None where they are not ours to start and count. `outdated` of those
+    that run are still to be replaced by a restart.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -278,6 +279,7 @@ class VersionObserved:
     is_warm: bool = False
     warmth: str = ""
     replicas: int | None = None
+    outdated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +287,13 @@ class Workload:
     """How one version shall run: so many `replicas`, of which none is older than `restarts` (see `Status.restarts`).
 
     Older ones are replaced one after another, `surge` more than `replicas` at most at a time: a new one is ready
-    before an old one goes.
+    before an old one goes. What is answered by one that goes has `drain_s` to end.
     """
 
     replicas: int = 1
     restarts: int = 0
     surge: int = 1
+    drain_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,23 +9,21 @@ from pathlib import Path
 from typing import Final
 
 DRAIN_MIN_S: Final = 2.0
-"""Until then a router may not have heard yet that the endpoint is gone; the next one that hears it late tries another."""
-DRAIN_MAX_S: Final = 60.0
-"""The longest that one request takes, unless the rollout's limits say otherwise (`Limits.request_timeout_ms`)."""
+"""Until then a router may not have heard yet that the endpoint is gone; one that hears it later still tries another."""
 LOOK_S: Final = 0.25
 
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _ESTABLISHED: Final = "01"
 
 
-async def drained(port: int, hurry: asyncio.Event) -> None:
-    """Return once nobody is connected to this port of ours, not before the least time, nor after the longest.
+async def drained(port: int, longest_s: float, hurry: asyncio.Event) -> None:
+    """Return once nobody is connected to this port of ours: not before the least time, and after `longest_s` anyway.
 
     `hurry` ends it at once. Where the kernel does not tell its connections, it takes the longest time.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while not hurry.is_set() and loop.time() - began < DRAIN_MAX_S:
+    while not hurry.is_set() and loop.time() - began < longest_s:
         if loop.time() - began >= DRAIN_MIN_S and is_connected(port) is False:
             return
         try:

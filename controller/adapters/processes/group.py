@@ -99,13 +99,14 @@ class ProcessGroup:
             restarts=self._restarts_of_gone + sum(local.restarts for local in locals_),
             message=self._message(locals_, replicas),
             replicas=sum(replica.is_ready for replica in replicas),
+            outdated=self._outdated(replicas),
         )
 
     def _message(self, locals_: list[Local], replicas: list[Replica]) -> str:
         """The words of the only replica; of several, how many are ready, and the words of the one that is worst off."""
         workload = self._workload or Workload(len(replicas))
         wanted = wanted_of(workload)
-        old = sum(is_old(replica, workload) for replica in replicas)
+        old = self._outdated(replicas)
         if wanted == len(replicas) == 1 and not old:
             return locals_[0].message()
         ready = sum(replica.is_ready for replica in replicas)
@@ -120,6 +121,10 @@ class ProcessGroup:
             words.append(f"replica {worst.entry.number}: {worst.message()}")
         return "; ".join(words)
 
+    def _outdated(self, replicas: list[Replica]) -> int:
+        workload = self._workload
+        return 0 if workload is None else sum(is_old(replica, workload) for replica in replicas)
+
     def _begin(self, number: int, workload: Workload) -> None:
         entry = Entry(self._entry.key, self._entry.identity, self._entry.document, number=number)
         self._supervise(Local(self._version, entry, self._around, restarts_asked=workload.restarts))
@@ -133,17 +138,16 @@ class ProcessGroup:
         running = self._running.pop(number)
         local = running.local
         self._restarts_of_gone += local.restarts
-        has_requests = local.may_have_requests
+        drain_s = self._workload.drain_s if self._workload and local.may_have_requests else 0.0
         local.withdraw()
         running.task.cancel()
-        self._leaving[number] = asyncio.create_task(self._finish(running, has_requests))
+        self._leaving[number] = asyncio.create_task(self._finish(running, drain_s))
 
-    async def _finish(self, running: _Running, has_requests: bool) -> None:
+    async def _finish(self, running: _Running, drain_s: float) -> None:
         local = running.local
         try:
             await asyncio.wait((running.task,))
-            if has_requests:
-                await drained(local.entry.port, self._hurry)
+            await drained(local.entry.port, drain_s, self._hurry)
             await local.end()
         except asyncio.CancelledError:
             local.release()

@@ -3,8 +3,8 @@
     python model_server.py --port N [--exit-with S] [--die-after SECONDS] [--never-ready] [--children] [--deaf]
 
 Ready (200 on /ready) unless a file called `unready` is in its working folder; one started while there is a file
-called `broken` is not ready until that is gone. GET /pid tells its process id, GET /slow too, once there is a file
-called `go`.
+called `broken` is not ready until that is gone. GET /pid tells its process id; GET /slow makes a file called `asked`,
+waits for one called `go`, and tells it then.
 """
 
 import argparse
@@ -25,8 +25,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         is_ready = not self.is_never_ready and not Path("unready").exists()
         is_ready = is_ready and not (self.is_broken and Path("broken").exists())
-        while self.path == "/slow" and not Path("go").exists():
-            time.sleep(0.05)
+        if self.path == "/slow":
+            Path("asked").touch()
+            while not Path("go").exists():
+                time.sleep(0.05)
         if self.path == "/host":
             body = self.headers["Host"].encode()
         elif self.path == "/env":

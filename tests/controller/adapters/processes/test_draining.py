@@ -43,12 +43,22 @@ def test_draining_waits_for_the_last_client_and_not_less_than_its_least_time() -
             port = server.getsockname()[1]
             client = socket.create_connection(("127.0.0.1", port))
             began = loop.time()
-            task = asyncio.create_task(drained(port, asyncio.Event()))
+            task = asyncio.create_task(drained(port, 600.0, asyncio.Event()))
             done, _ = await asyncio.wait({task}, timeout=DRAIN_MIN_S + 2)
             assert not done
             client.close()
             await asyncio.wait_for(task, 30)
             assert loop.time() - began >= DRAIN_MIN_S
+
+    asyncio.run(run())
+
+
+def test_who_stays_connected_is_waited_for_no_longer_than_is_allowed() -> None:
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            with socket.create_connection(("127.0.0.1", port)):
+                await asyncio.wait_for(drained(port, 0.5, asyncio.Event()), 30)
 
     asyncio.run(run())
 
@@ -59,7 +69,7 @@ def test_in_a_hurry_nobody_is_waited_for() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
             with socket.create_connection(("127.0.0.1", port)):
-                task = asyncio.create_task(drained(port, hurry))
+                task = asyncio.create_task(drained(port, 600.0, hurry))
                 await asyncio.sleep(0)
                 hurry.set()
                 await asyncio.wait_for(task, 30)

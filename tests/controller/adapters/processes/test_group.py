@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from controller.core.status import VersionObserved, Workload
 from tests.controller.adapters.processes.world import (
     CONTROLLER,
+    DEADLINE_S,
     KEY,
     ONE,
     World,
@@ -90,6 +91,17 @@ async def requests(world: World) -> AsyncIterator[Stream]:
     assert not stream.failed, stream.failed[:5]
 
 
+async def ask_slowly(world: World, port: int) -> asyncio.Task[str]:
+    """A request that is under way, and answered when there is a file called `go`."""
+    slow = asyncio.create_task(get(port, "/slow"))
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + DEADLINE_S
+    while not (world.folder / "asked").exists():
+        assert loop.time() < deadline
+        await asyncio.sleep(0.02)
+    return slow
+
+
 @story
 async def test_each_replica_has_a_process_a_port_and_a_log_of_its_own(world: World) -> None:
     found = await run(world, Workload(3))
@@ -126,8 +138,7 @@ async def test_growing_keeps_what_runs_and_shrinking_ends_the_newest_with_no_req
 async def test_a_replica_that_leaves_answers_its_last_request_first(world: World) -> None:
     found = await run(world, Workload(2))
     port = (await world.seen()).endpoints[1].port
-    slow = asyncio.create_task(get(port, "/slow"))
-    await asyncio.sleep(0.2)
+    slow = await ask_slowly(world, port)
     await world.apply(workload=Workload(1))
     await asyncio.sleep(4)  # longer than it drains when nobody is connected
     assert is_alive(found[1])
@@ -175,6 +186,7 @@ async def test_a_restart_replaces_every_process_and_no_moment_has_fewer_endpoint
             await asyncio.sleep(0.05)
         new = await until_only(world, 3)
     assert not set(new) & set(found)
+    assert (await world.seen()).outdated == 0
     assert stream.ready_least >= 3
     assert most == 4, "one more at a time"
     assert (await world.seen()).restarts == 0
@@ -188,6 +200,7 @@ async def test_a_replacement_that_does_not_become_ready_leaves_the_old_ones_serv
     seen = await world.until(lambda seen: "503" in seen.message)
     assert seen.message.startswith("1 of 1 ready; 1 still to be replaced; replica 1: process ")
     assert not seen.is_crash_looping
+    assert (seen.replicas, seen.outdated) == (1, 1)
     async with requests(world) as stream:
         await asyncio.sleep(3)
         assert await pids(world) == found
@@ -201,8 +214,7 @@ async def test_a_replacement_that_does_not_become_ready_leaves_the_old_ones_serv
 async def test_stopping_a_version_ends_all_its_replicas_also_one_that_drains(world: World) -> None:
     found = await run(world, Workload(3))
     port = (await world.seen()).endpoints[2].port
-    slow = asyncio.create_task(get(port, "/slow"))
-    await asyncio.sleep(0.2)
+    slow = await ask_slowly(world, port)
     await world.apply(workload=Workload(2))
     await world.stop_all()
     for pid in found:
@@ -241,7 +253,7 @@ async def test_a_controller_killed_amid_a_restart_is_followed_by_one_that_ends_i
     (world.folder / "broken").touch()
     controller = start_controller(world, 2, 1)
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + 60
+    deadline = loop.time() + DEADLINE_S
     while len(servers_in(world.folder)) < 3:
         assert loop.time() < deadline
         await asyncio.sleep(0.05)
