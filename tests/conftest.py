@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["tests.cluster.fixtures"]
+pytest_plugins = ["tests.cluster.fixtures", "tests.faults.fixtures"]
 
 MAKE_CLUSTER = "`make cluster` builds it, in five to ten minutes, with Go 1.26 or newer"
 HOW_TO_GET = {
