@@ -91,7 +91,17 @@ def _at_rest(spec: Spec, status: Status, draft: Draft) -> Place:
     if held is not None:
         told = f"{stable} serves everything; {held[0].name} waits: {held[1]}"
         return Place(Phase.PROGRESSING, told, held[1])
-    return Place(Phase.HEALTHY, f"{stable} serves everything")
+    return Place(Phase.HEALTHY, f"{stable} serves everything{_not_whole(draft)}")
+
+
+def _not_whole(draft: Draft) -> str:
+    """What is to be said of stable's replicas while some are not ready or still to be replaced."""
+    stable = draft.status.stable
+    seen = draft.seen(stable.identity) if stable is not None else None
+    if seen is None or seen.replicas is None:
+        return ""
+    is_whole = seen.replicas >= draft.spec.capacity.replicas and not seen.outdated
+    return "" if is_whole else f"; {seen.message}"
 
 
 def _draining(draft: Draft, name: str, generation: int) -> tuple[str, str]:
@@ -201,7 +211,7 @@ def _missing(draft: Draft, candidate: Candidate) -> Iterator[str]:
             f"router {router.id} to acknowledge {step.title}"
             for router in drafts.lagging(draft, candidate.issued_generation)
         )
-    yield from rivals.waiting(draft)
+    yield from rivals.waiting(draft, candidate)
     yield from trial.each_unmet(draft, candidate, step)
     if candidate.step + 1 < len(compiled):
         why = trial.obstacle(draft, candidate, compiled[candidate.step + 1])

@@ -5,7 +5,7 @@ from dataclasses import replace
 from controller.core import explain
 from controller.core.checks import AtMost, Check, Metric, NoSlower
 from controller.core.spec import CanaryStage, DecisionPolicy, OnInconclusive, Spec, VersionSpec
-from controller.core.status import Candidate
+from controller.core.status import Candidate, Phase
 from tests.controller.core.stories import on_trial, told
 
 CHECKS = (
@@ -27,6 +27,24 @@ def test_a_rollout_at_rest_waits_for_nothing() -> None:
     status = told().status
     assert status.message == "v1 serves everything"
     assert (status.waiting_for, status.unmet) == ("", ())
+
+
+def test_a_stable_version_that_is_not_whole_serves_everything_and_says_what_is_missing() -> None:
+    story = told()
+    whole = story.versions["id-v1"]
+
+    def message(replicas: int | None, outdated: int = 0) -> str:
+        seen = replace(whole, message="1 of 2 ready", replicas=replicas, outdated=outdated)
+        story.versions["id-v1"] = seen
+        story.tell("wait 1s")
+        assert story.status.phase is Phase.HEALTHY
+        return story.status.message
+
+    story.spec = replace(story.spec, capacity=replace(story.spec.capacity, replicas=2))
+    assert message(1) == "v1 serves everything; 1 of 2 ready"
+    assert message(2, outdated=1) == "v1 serves everything; 1 of 2 ready"
+    assert message(2) == "v1 serves everything"
+    assert message(None) == "v1 serves everything"
 
 
 def test_what_is_waited_for_is_the_end_of_the_message_and_the_first_thing_missing() -> None:
