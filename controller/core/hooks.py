@@ -133,13 +133,33 @@ def _moving(draft: Draft, candidate: Candidate, step: Step | None) -> dict[str, 
     elif candidate.issued_generation == 0:
         moments[HookAt.BEFORE_TRAFFIC] = "traffic"
     if step is not None and drafts.gains(draft, candidate, step):
-        moments[HookAt.BEFORE_INCREASE] = f"{candidate.steps_digest}|{step.stage}|{step.title}"
+        moments[HookAt.BEFORE_INCREASE] = _increase(candidate, step)
     trial = draft.status.effects.trials
     return {
         _id(draft, hook, trial, candidate.identity, candidate.attempt, moments[hook.at]): hook
         for hook in draft.spec.hooks
         if hook.at in moments
     }
+
+
+def beside(draft: Draft, candidate: Candidate, step: Step) -> str | None:
+    """The hook before this increase that has not said yes, for who takes part beside the candidate; None when all have."""
+    known = {asked.id: asked for asked in draft.status.effects.asked}
+    trial, occurrence = draft.status.effects.trials, _increase(candidate, step)
+    for hook in draft.spec.hooks:
+        if hook.at is not HookAt.BEFORE_INCREASE:
+            continue
+        asked = known.get(_id(draft, hook, trial, candidate.identity, candidate.attempt, occurrence))
+        if asked is None:
+            return f"hook {hook.name} was not asked"
+        if asked.answer is not Answer.SUCCEEDED:
+            return _said(asked)
+    return None
+
+
+def _increase(candidate: Candidate, step: Step) -> str:
+    """A name for the increase to this step, in this trial."""
+    return f"{candidate.steps_digest}|{step.stage}|{step.title}"
 
 
 # --- after the fact -----------------------------------------------------------------------------------------------

@@ -39,8 +39,8 @@ def _share_is_allowed(spec: Spec, after: Status) -> tuple[str, ...]:
     found = []
     for version in _on_trial(after):
         share = slots.weight_of(after.slots, version.name)
-        takes_part = version is candidate or version.name in step.rivals
-        allowed = step.weight if takes_part and candidate.issued_generation else 0
+        most = step.weight if version is candidate else step.share_of(version.name)
+        allowed = most if candidate.issued_generation else 0
         if share > allowed:
             limit = (
                 f", its step allows {allowed}"

@@ -124,8 +124,8 @@ def _cap(draft: Draft, candidate: Candidate) -> None:
         return
     on_trial: tuple[Candidate | Rival, ...] = (candidate, *draft.status.rivals)
     for version in on_trial:
-        takes_part = version is candidate or version.name in step.rivals
-        allowed = step.weight if takes_part and candidate.issued_generation else 0
+        most = step.weight if version is candidate else step.share_of(version.name)
+        allowed = most if candidate.issued_generation else 0
         if drafts.weight_of(draft, version.name) > allowed:
             drafts.set_weight(
                 draft, version, replace(step, weight=allowed), "it had more than its step allows"

@@ -9,7 +9,7 @@ no traffic; what no step to come names leaves.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from controller.core import capacity, holds, routers, warming
+from controller.core import capacity, holds, hooks, routers, warming
 from controller.core import draft as drafts
 from controller.core.checks import Verdict
 from controller.core.draft import Draft
@@ -88,7 +88,7 @@ def reset(draft: Draft, step: Step | None) -> None:
 def make_room(draft: Draft, step: Step) -> None:
     """Give back to stable what rivals have and `step` does not allow, before the candidate takes it."""
     for rival in draft.status.rivals:
-        allowed = step.weight if rival.name in step.rivals else 0
+        allowed = step.share_of(rival.name)
         if drafts.weight_of(draft, rival.name) > allowed:
             drafts.set_weight(draft, rival, replace(step, weight=allowed), f"{step.title} allows no more")
 
@@ -115,7 +115,21 @@ def obstacle(draft: Draft, candidate: Candidate, rival: Rival, step: Step) -> st
         return short
     if not draft.is_ready(draft.status.stable):
         return "stable has no ready endpoint to go back to"
-    return routers.obstacle(draft) or holds.on_move(draft, candidate)
+    held = routers.obstacle(draft) or holds.on_move(draft, candidate)
+    if held is None and _gains(draft, candidate, rival, step):
+        return hooks.beside(draft, candidate, step)
+    return held
+
+
+def _share(draft: Draft, candidate: Candidate, rival: Rival, step: Step) -> int:
+    """What the rival is to have of the live requests in this step: never more than the candidate has."""
+    return min(step.share_of(rival.name), drafts.weight_of(draft, candidate.name))
+
+
+def _gains(draft: Draft, candidate: Candidate, rival: Rival, step: Step) -> bool:
+    """Would more live requests, or others, reach the rival than now?"""
+    is_raised = _share(draft, candidate, rival, step) > drafts.weight_of(draft, rival.name)
+    return is_raised or (step.match is not None and rival.step != candidate.step)
 
 
 def _wanted(draft: Draft, candidate: Candidate, ahead: tuple[Step, ...]) -> Iterator[Rival]:
@@ -133,8 +147,8 @@ def _wanted(draft: Draft, candidate: Candidate, ahead: tuple[Step, ...]) -> Iter
 
 
 def _issue(draft: Draft, candidate: Candidate, step: Step) -> None:
-    share = min(step.weight, drafts.weight_of(draft, candidate.name))
     for rival in (rival for rival in draft.status.rivals if rival.name in step.rivals):
+        share = _share(draft, candidate, rival, step)
         has_all = rival.step == candidate.step and drafts.weight_of(draft, rival.name) >= share
         if has_all or obstacle(draft, candidate, rival, step) is not None:
             continue

@@ -50,7 +50,8 @@ class Step:
 
     `stage` is the index of the user's stage, `kind` its word, `title` how people read it. `weight` is in basis
     points and is also the most the candidate may have in this step (I1). `match`: what it gets beside, or in place
-    of, its weight. `rivals` take part with as much each. `min_s` runs on the step's clock.
+    of, its weight. `rivals` take part with as much each; of its weight only those that are `live` too: a share is given
+    by the weights of a canary that names them, never by a shadow. `min_s` runs on the step's clock.
     """
 
     stage: int
@@ -61,6 +62,7 @@ class Step:
     sample_ppm: int = 0
     match: Match | None = None
     rivals: tuple[str, ...] = ()
+    live: tuple[str, ...] = ()
     min_s: float = 0.0
     min_pairs: int = 0
     checks: tuple[str, ...] = ()
@@ -75,6 +77,10 @@ class Step:
     def load(self) -> int:
         """The most requests a version gets in this step, copies among them, in basis points of all there are."""
         return max(self.weight, -(-self.sample_ppm // 100), self.match.share if self.match else 0)
+
+    def share_of(self, rival: str) -> int:
+        """The most that this version, not the candidate, may have of the live requests, in basis points."""
+        return self.weight if rival in self.live else 0
 
 
 def percent(basis_points: int) -> str:
@@ -174,6 +180,7 @@ def _shadow(index: int, stage: ShadowStage, before: Step | None) -> list[Step]:
             gate=gate,
             sample_ppm=stage.sample_ppm,
             rivals=stage.to,
+            live=tuple(name for name in stage.to if before and name in before.live),
             min_s=stage.duration_s,
             min_pairs=stage.min_pairs,
             checks=stage.checks,
@@ -192,6 +199,7 @@ def _canary(index: int, stage: CanaryStage) -> list[Step]:
             weight=weight,
             gate=_canary_gate(stage, is_last=position == last),
             rivals=stage.to,
+            live=stage.to,
             min_s=stage.every_s,
             checks=stage.checks,
             max_stay_s=stage.max_stay_s,
@@ -245,6 +253,7 @@ def _approval(index: int, stage: ApprovalStage, before: Step | None) -> list[Ste
             gate=Gate.APPROVAL,
             match=before.match if before else None,
             rivals=before.rivals if before else (),
+            live=before.live if before else (),
             checks=before.checks if before else (),
             roles=stage.roles,
             quorum=stage.quorum,
@@ -265,6 +274,7 @@ def _pause(index: int, stage: PauseStage, before: Step | None) -> list[Step]:
             gate=Gate.TIME if timed else Gate.PERSON,
             match=before.match if before else None,
             rivals=before.rivals if before else (),
+            live=before.live if before else (),
             min_s=stage.duration_s or 0.0,
             checks=before.checks if before else (),
         )
@@ -281,6 +291,7 @@ def _flip(index: int, stage: FlipStage, before: Step | None) -> list[Step]:
         sample_ppm=stage.preview_ppm,
         match=before.match if before else None,
         rivals=before.rivals if before else (),
+        live=before.live if before else (),
         checks=stage.before,
         max_stay_s=stage.max_stay_s,
     )

@@ -932,7 +932,7 @@ HOOKS = (
     ),
     Fault(
         "hooks.py",
-        'moments[HookAt.BEFORE_INCREASE] = f"{candidate.steps_digest}|{step.stage}|{step.title}"',
+        "moments[HookAt.BEFORE_INCREASE] = _increase(candidate, step)",
         'moments[HookAt.BEFORE_INCREASE] = "increase"',
         "Only the first increase asks its hook.",
     ),

@@ -12,7 +12,7 @@ from controller.core.checks import AtMost, Check, CheckResult, Lack, NoSlower, N
 from controller.core.explain import would_roll_back
 from controller.core.machine import decide
 from controller.core.spec import FULL, OnInconclusive, WorldDrift
-from controller.core.status import Action, Candidate, Decision, Observed, Phase, Status, Verb
+from controller.core.status import Action, Candidate, Decision, Observed, Phase, Rival, Status, Verb
 from controller.core.steps import Gate
 from headgate.wire.plan import NOTHING_APPLIED, Guard, Overrides, RoutePlan
 from tests.properties.world import NAMES, Router, World
@@ -69,7 +69,7 @@ class RoughWorld(World):
         stable, candidate = status.stable, status.candidate
         if stable is None:
             return
-        match self.choose.pick(("strangers", "too much", "itself", "a rival too much")):
+        match self.choose.pick(("strangers", "too much", "itself", "a rival too much", "a rival itself")):
             case "strangers":
                 self.stored = replace(status, slots=slots.all_to("v9"))
             case "too much" if candidate is not None and candidate.issued_generation and not candidate.failed:
@@ -78,6 +78,8 @@ class RoughWorld(World):
             case "a rival too much" if status.rivals and (rival := status.rivals[0]).was_issued:
                 more = slots.with_weight(slots.all_to(stable.name), stable.name, rival.name, FULL)
                 self.stored = replace(status, slots=more)
+            case "a rival itself" if candidate is not None:
+                self.stored = replace(status, rivals=(Rival(stable.name, stable.identity), *status.rivals))
             case "itself" if candidate is None:
                 self.stored = replace(status, candidate=Candidate(stable.name, stable.identity))
         self.seen["fault: a restore brings nonsense"] += self.stored is not status

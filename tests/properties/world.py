@@ -327,6 +327,15 @@ class World:
                 spec = replace(spec, paused=other == "pause")
         self.spec = replace(spec, generation=spec.generation + 1)
 
+    def somebody_deploys(self) -> None:
+        """At rest, another version becomes the target, one that failed as a new build."""
+        if self.stored.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK):
+            return
+        name = self.choose.pick(NAMES)
+        if any(failed.name == name for failed in self.stored.failed):
+            self.spec = self._redefined(self.spec, name)
+        self.spec = replace(self.spec, target=name, generation=self.spec.generation + 1)
+
     def controller_reconciles(self) -> None:
         """One reconcile, which may die before its record is written, or before what was recorded is applied."""
         before = self.stored
@@ -388,6 +397,18 @@ class World:
             if self.published is not None:
                 router.plan, router.applied = self.published, self.published.triple
         self.check()
+
+    def a_kind_while(self) -> None:
+        """Some seconds in which nothing goes wrong but for what is wrong already, one rival perhaps; for the long ways."""
+        self.evidence = {check.name: (Verdict.PASS, Lack.NONE, False) for check in CHECKS}
+        self.pairs = 1000
+        for router in self.routers.values():
+            router.is_gone, router.pinned = False, None
+        late = self.choose.pick((None, *(rival.identity for rival in self.stored.rivals)))
+        for _ in range(self.choose.pick((3, 8, 15))):
+            self.kind_second()
+            if late in self.replicas:
+                self.replicas[late] = 1
 
     # --- what must hold -------------------------------------------------------------------------------------------
 
@@ -573,7 +594,9 @@ class World:
             self.seen["rival: fails alone"] += 1
             return
         ended = (Reason.SUPERSEDED, Reason.CANCELLED, Reason.PROMOTED, Reason.STARTED)
-        own = any(f.identity == was.identity and f not in before.failed for f in decision.status.failed)
+        own = was.failed is not None or any(
+            f.identity == was.identity and f not in before.failed for f in decision.status.failed
+        )
         assert own or any(event.reason in ended for event in decision.events), decision.events
 
     def _check_matched(self, decision: Decision) -> None:
