@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from controller.adapters.kubernetes.api import Api, path_of
 from controller.adapters.kubernetes.errors import NotFound
+from controller.adapters.kubernetes.mirror import version_of
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.status import instant, seconds
 from controller.core.status import Action, ActionResult, Verb
@@ -183,8 +184,10 @@ def _status(action: Mapping[str, Any]) -> Mapping[str, Any]:
     return status if isinstance(status, Mapping) else {}
 
 
-def _age(action: Mapping[str, Any]) -> tuple[str, str]:
-    return action["metadata"]["creationTimestamp"], action["metadata"]["name"]
+def _age(action: Mapping[str, Any]) -> tuple[str, int, str]:
+    """What actions are ordered by: times are whole seconds, and the versions of those that wait tell more."""
+    metadata = action["metadata"]
+    return metadata["creationTimestamp"], version_of(action) or 0, metadata["name"]
 
 
 def _path(action: Mapping[str, Any], subresource: str = "") -> str:

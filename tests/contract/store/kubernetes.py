@@ -40,6 +40,10 @@ def store_over(api: Any, rollouts: Any, actions: Any, **more: Any) -> Kubernetes
     return KubernetesStore(api, rollouts, actions, **given)
 
 
+LABEL = "suite"
+"""What people write here has this label, with the prefix as its value."""
+
+
 class People:
     """What the suite asks of a store, done as on a cluster: by the store, or by people on the API server.
 
@@ -58,8 +62,10 @@ class People:
         self._api = api
         self._settled = settled
         self._prefix = prefix
+        self._labels = {LABEL: prefix.strip("-")}
         self._uids: dict[str, str] = {}
         self._asked_at: dict[str, float] = {}
+        self._asked: list[dict[str, Any]] = []
 
     def keys(self) -> tuple[str, ...]:
         return tuple(key.removeprefix(self._prefix) for key in self._store.keys())  # noqa: SIM118
@@ -72,10 +78,11 @@ class People:
         return await self._store.acquire_epoch(at_least)
 
     async def put_document(self, key: str, document: Mapping[str, Any]) -> Stored | None:
+        self._asked.insert(0, dict(document))
         namespace, name = (self._prefix + key).split("/")
         before = self._store.load(self._prefix + key)
         if before is None:
-            metadata = {**document["metadata"], "namespace": namespace}
+            metadata = {**document["metadata"], "namespace": namespace, "labels": self._labels}
             path = path_of(GROUP, VERSION, "modelrollouts", namespace)
             await self._api.create(path, {**document, "metadata": metadata})
         elif before.document["spec"] != document["spec"]:
@@ -129,7 +136,7 @@ class People:
             {
                 "apiVersion": f"{GROUP}/{VERSION}",
                 "kind": "RolloutAction",
-                "metadata": {"name": f"{name}-{action.id}", "namespace": namespace},
+                "metadata": {"name": f"{name}-{action.id}", "namespace": namespace, "labels": self._labels},
                 "spec": {**asked, "requestedBy": action.actor},
             },
         )
@@ -165,11 +172,20 @@ class People:
         return any(action.id == name for action in self.pending_actions(key))
 
     def _outside(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The document without the API server's defaults: what the suite never wrote."""
         metadata = document["metadata"]
-        return {
-            **document,
-            "metadata": {**metadata, "namespace": metadata["namespace"].removeprefix(self._prefix)},
-        }
+        outside = {"name": metadata["name"], "namespace": metadata["namespace"].removeprefix(self._prefix)}
+        asked = next(one for one in self._asked if one["metadata"]["name"] == outside["name"])
+        return {**document, "metadata": outside, "spec": _pruned(document["spec"], asked["spec"])}
+
+
+def _pruned(found: Any, like: Any) -> Any:
+    """What was found, without fields that the other does not have."""
+    if isinstance(found, dict) and isinstance(like, dict):
+        return {name: _pruned(value, like[name]) for name, value in found.items() if name in like}
+    if isinstance(found, list) and isinstance(like, list):
+        return [_pruned(*pair) for pair in zip(found, like, strict=True)]
+    return found
 
 
 def _holds(found: Any, wanted: Any) -> bool:
