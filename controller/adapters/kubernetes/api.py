@@ -284,7 +284,7 @@ class Api:
         target, headers = _target(path, params), _headers(None)
         lane = _Lane(1)
 
-        def begin() -> Answer:
+        def begin() -> "Answer":
             answer = self._transport.open("GET", target, headers, None, call)
             if 200 <= answer.status < 300:
                 return answer
