@@ -106,3 +106,29 @@ def test_the_canary_has_the_replicas_its_share_needs_and_stable_stays_whole(tmp_
         until("v2 is stable", lambda: machine.status()["stableVersion"] == "v2", 120)
         load.stop()
     load.without_loss()
+
+
+def test_a_replacement_that_does_not_come_up_leaves_the_old_ones_serving_and_is_named(tmp_path: Path) -> None:
+    delay = tmp_path / "delay"
+    delay.write_text("0")
+    document = several(2)
+    for version in document["spec"]["versions"]:
+        words = " ".join(version["process"]["command"])
+        command = ["sh", "-c", f"exec {words} --ready-after $(cat {delay})"]
+        version["process"]["command"] = command
+    with Machine(tmp_path, document) as machine, machine.load() as load:
+        before = until_run(machine, 2)
+        delay.write_text("9999")
+        machine.run("restart", "sum")
+        until("it is said", lambda: "answers 503" in machine.status()["message"])
+        status = machine.status()
+        assert status["phase"] == "Healthy"
+        assert "v1 serves everything; 2 of 2 ready; 2 still to be replaced; replica 2: " in status["message"]
+        (new,) = pids(machine) - before
+        assert before < pids(machine)
+        delay.write_text("0")
+        os.kill(new, signal.SIGKILL)
+        until_replaced(machine, before)
+        until("nothing is missing", lambda: machine.status()["message"] == "v1 serves everything")
+        load.stop()
+    load.without_loss()
