@@ -99,7 +99,8 @@ class _Lane:
         future = asyncio.get_running_loop().run_in_executor(self.pool, work)
         self.calls.add(call)
         try:
-            return await asyncio.wait_for(future, within_s)
+            async with asyncio.timeout(within_s):  # wait_for swallows a cancellation that meets the answer
+                return await future
         except TimeoutError as error:
             raise Unavailable(f"{call.name}: no answer within {within_s:g} s") from error
         finally:
@@ -327,9 +328,13 @@ class Stream:
         self._call.extend(within_s)
         return await self._lane.run(self._call, self._read, within_s)
 
+    def abort(self) -> None:
+        """Whoever waits for lines gets Unavailable at once."""
+        self._call.abort()
+
     async def close(self) -> None:
         """Let go of the connection and the thread."""
-        self._call.abort()
+        self.abort()
         await self._lane.close()
         self._answer.close()
 
