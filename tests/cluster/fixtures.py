@@ -10,7 +10,9 @@ program (tests/conftest.py), and told that `make cluster` builds it.
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
+import httpx
 import pytest
 
 from tests.cluster.testbed import addresses, binaries
@@ -57,17 +59,22 @@ def pod_address() -> Callable[[], str]:
     return addresses.take
 
 
+def _exists(client: httpx.Client, path: str) -> bool:
+    return client.get(path).status_code == 200
+
+
 _numbers = itertools.count(1)
 
 
 @pytest.fixture
 def namespace(cluster: Testbed) -> Iterator[str]:
-    """A namespace of the test's own, ready for pods; its deletion is asked for and not waited for."""
+    """A namespace of the test's own, ready for pods and quiet; its deletion is asked for and not waited for."""
     name = f"test-{next(_numbers)}"
     client = cluster.client()
     client.post("/api/v1/namespaces", json={"metadata": {"name": name}}).raise_for_status()
-    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-    wait_for(lambda: client.get(account).is_success, f"{account}, without which pods are refused")
+    for given in ("serviceaccounts/default", "configmaps/kube-root-ca.crt"):
+        path = f"/api/v1/namespaces/{name}/{given}"
+        wait_for(partial(_exists, client, path), f"the controller-manager makes {path}")
     yield name
     client.delete(f"/api/v1/namespaces/{name}")
     client.close()
