@@ -279,7 +279,9 @@ def _is_newer(report: Telemetry, router: _Router, now: float) -> bool:
 
 
 def _mark(report: Telemetry) -> _Mark:
-    return _Mark(report.at, sum(version.picked.requests for version in report.versions))
+    return _Mark(
+        report.at, sum(version.picked.requests + version.matched.requests for version in report.versions)
+    )
 
 
 def _marked(router: _Router, report: Telemetry) -> tuple[_Mark, ...]:
