@@ -25,7 +25,7 @@ from controller.adapters.kubernetes.events import Events
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.store import GROUP, VERSION, KubernetesStore
 from controller.adapters.kubernetes.store import PLURAL as ROLLOUTS
-from controller.adapters.processes import LocalWorkloads
+from controller.adapters.kubernetes.workloads import KubernetesWorkloads
 from controller.adapters.prometheus.counters import PrometheusCounters, Provider
 from controller.adapters.routers import RouterRegistry
 from controller.adapters.warmup import Warmer
@@ -100,6 +100,7 @@ class Cluster:
     api: Api
     rollouts: Reflector
     actions: Reflector
+    workloads: KubernetesWorkloads
     leadership: Leadership
     store: KubernetesStore
     events: Events
@@ -135,7 +136,8 @@ async def serve_cluster(settings: ClusterSettings, announce: Callable[[str], Non
     async with AsyncExitStack() as stack:
         cluster = _connect(settings)
         stack.push_async_callback(cluster.api.close)
-        for part in (cluster.rollouts.run(), cluster.actions.run()):
+        stack.push_async_callback(cluster.workloads.close)
+        for part in (cluster.rollouts.run(), cluster.actions.run(), cluster.workloads.run()):
             stack.push_async_callback(_ended, asyncio.create_task(part))
         if not await _first(stopping, _synced(cluster)):
             return 0
@@ -153,9 +155,6 @@ async def _serve(
     for part in (store.run(), cluster.events.run()):
         stack.push_async_callback(_ended, asyncio.create_task(part))
     stack.push_async_callback(store.flush)
-    workloads = _workloads(settings, queue.add)
-    await workloads.start(store.keys())
-    stack.push_async_callback(workloads.close, stop_processes=False)
     counters = PrometheusCounters(Provider(name, url) for name, url in settings.providers.items())
     stack.push_async_callback(counters.close)
     effects = HttpEffects(sinks=settings.sinks, allowed=settings.allowed_hooks, on_news=queue.add, log=log)
@@ -169,6 +168,7 @@ async def _serve(
     def on_recorded(key: str, decision: Decision | None) -> None:
         if decision is None:
             cluster.registry.drop(key)
+            cluster.workloads.forget(key)
             next_at.pop(key, None)
         else:
             next_at[key] = decision.requeue_at
@@ -178,7 +178,7 @@ async def _serve(
     epoch = await store.acquire_epoch(0)
     reconciler = Reconciler(
         store=store,
-        workloads=workloads,
+        workloads=cluster.workloads,
         warmth=warmer,
         routers=cluster.registry,
         gatherer=gatherer,
@@ -244,6 +244,7 @@ def _connect(settings: ClusterSettings) -> Cluster:
 
     rollouts = Reflector(api, path_of(GROUP, VERSION, ROLLOUTS, namespace), on_rollout, log=log)
     actions = Reflector(api, path_of(GROUP, VERSION, ACTIONS, namespace), on_action, log=log, index=INDEX)
+    workloads = KubernetesWorkloads(writer, namespace=namespace, on_change=queue.add, log=log)
     instance = os.environ.get("POD_NAME") or socket.gethostname()
     events = Events(writer, instance=instance, is_leader=leadership.is_leader, now=time.time, log=log)
 
@@ -271,13 +272,20 @@ def _connect(settings: ClusterSettings) -> Cluster:
     registry = RouterRegistry(store, time.time, on_router)
     metrics = Metrics(lambda: _statuses(store))
     return Cluster(
-        settings, api, rollouts, actions, leadership, store, events, registry, queue, changes, metrics, log
+        settings,
+        api,
+        rollouts,
+        actions,
+        workloads,
+        leadership,
+        store,
+        events,
+        registry,
+        queue,
+        changes,
+        metrics,
+        log,
     )
-
-
-def _workloads(settings: ClusterSettings, on_change: Callable[[str], None]) -> LocalWorkloads:
-    """What brings versions to life; versions that are URLs need nothing of the cluster."""
-    return LocalWorkloads(settings.state_dir, folder=Path.cwd(), on_change=on_change)
 
 
 def _matters(before: Object | None, after: Object | None) -> bool:

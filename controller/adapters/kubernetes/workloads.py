@@ -1,0 +1,94 @@
+"""The `Workloads` port on a cluster: what is seen of each version, wherever it comes from, and what shall run of it.
+
+A version is brought (a Service, a URL). One version that cannot be read, or whose objects are wrong, is told of in its
+own message; everything is read from copies that watches keep, so nothing here waits for the API server at rest.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from controller.adapters.kubernetes.api import Api
+from controller.adapters.kubernetes.brought import Brought
+from controller.adapters.kubernetes.copies import Copies, Looked
+from controller.adapters.kubernetes.urls import Urls
+from controller.adapters.processes.version import UrlVersion, at_url
+from controller.core.status import VersionObserved, Workload
+from controller.crd.models import Version
+from headgate.log import Log
+
+Source = Brought | UrlVersion | str
+"""Where a version comes from; a sentence when it is none that a cluster can serve."""
+
+
+class KubernetesWorkloads:
+    """Versions of the rollouts in `namespace` (None: in all). `on_change(key)` is called, on the event loop, whenever
+    `observe` would answer differently; `run` keeps the copies, and has to be running; `close` at the end."""
+
+    def __init__(
+        self, api: Api, *, namespace: str | None, on_change: Callable[[str], None], log: Log
+    ) -> None:
+        self._copies = Copies(api, namespace, on_change, log)
+        self._urls = Urls(on_change, log)
+
+    async def run(self) -> None:
+        """Keep up with the cluster until cancelled."""
+        await self._copies.run()
+
+    async def close(self) -> None:
+        """Ask no URL any more. Everything that serves goes on serving."""
+        await self._urls.close()
+
+    async def observe(
+        self, key: str, documents: Mapping[str, Mapping[str, Any]]
+    ) -> Mapping[str, VersionObserved]:
+        """What is seen of each version; StoreUnavailable while the cluster has never been read."""
+        sources = {identity: read_source(key, document) for identity, document in documents.items()}
+        if any(isinstance(source, Brought) for source in sources.values()):
+            await self._copies.wait_synced()
+        seen, looked = dict[str, VersionObserved](), list[Looked]()
+        for identity, source in sources.items():
+            if isinstance(source, Brought):
+                seen[identity], more = source.observed(self._copies)
+                looked += more
+            elif isinstance(source, str):
+                seen[identity] = VersionObserved(message=source)
+        self._copies.looks(key, looked)
+        for identity, source in sources.items():
+            if isinstance(source, UrlVersion):
+                seen[identity] = await self._urls.observed((key, identity), source)
+        return seen
+
+    async def apply(
+        self, key: str, documents: Mapping[str, Mapping[str, Any]], running: Mapping[str, Workload]
+    ) -> None:
+        sources = {identity: read_source(key, document) for identity, document in documents.items()}
+        self._urls.apply(
+            key,
+            (
+                (identity, source)
+                for identity, source in sources.items()
+                if identity in running and isinstance(source, UrlVersion)
+            ),
+        )
+
+    def forget(self, key: str) -> None:
+        """There is no such rollout any more."""
+        self._urls.forget(key)
+        self._copies.looks(key, ())
+
+
+def read_source(key: str, document: Mapping[str, Any]) -> Source:
+    """Where the version of the rollout `namespace/name` that the user wrote as `document` comes from."""
+    fields = {name: value for name, value in document.items() if name != "baseDir"}
+    try:
+        version = Version.model_validate(fields)
+    except ValidationError as error:
+        return f"version {fields.get('name')!r} cannot be read: {error.errors()[0]['msg']}"
+    namespace = key.partition("/")[0]
+    if version.service is not None:
+        return Brought(namespace, version.service.name, version.service.port, version.deployment or "")
+    if version.url is not None:
+        return at_url(version.name, version.url, version.readiness)
+    return f"version {version.name} is a process, which only `headgate up` starts: write service or url"

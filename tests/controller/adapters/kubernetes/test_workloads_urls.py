@@ -1,0 +1,89 @@
+"""Versions behind URLs on a cluster: asked while they are needed, and known before anything is decided."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from controller.adapters.kubernetes.urls import Urls
+from controller.adapters.kubernetes.workloads import read_source
+from controller.adapters.processes.version import UrlVersion
+from headgate.log import Log
+
+KEY = "a/fraud"
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[tuple[int, list[int]]]:
+    """A port that can be connected to, and who did."""
+    asked: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(1)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], asked
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def at(port: int, **fields: Any) -> UrlVersion:
+    source = read_source(KEY, {"name": "v7", "url": f"http://127.0.0.1:{port}/fraud", **fields})
+    assert isinstance(source, UrlVersion)
+    return source
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+def test_a_controller_that_has_just_started_sees_what_answers() -> None:
+    async def story() -> None:
+        async with listening() as (port, _):
+            urls = Urls(lambda key: None, Log("test"))
+            seen = await urls.observed((KEY, "x"), at(port))
+            assert [endpoint.port for endpoint in seen.endpoints] == [port]
+            await urls.close()
+
+    asyncio.run(story())
+
+
+def test_what_does_not_answer_holds_nobody_up_for_long() -> None:
+    async def story() -> None:
+        async with listening() as (port, _):
+            pass
+        urls = Urls(lambda key: None, Log("test"))
+        async with asyncio.timeout(30):
+            seen = await urls.observed((KEY, "x"), at(port))
+        assert seen.endpoints == ()
+        assert f"127.0.0.1:{port} is not ready: connecting: Connection refused" in seen.message
+        await urls.close()
+
+    asyncio.run(story())
+
+
+def test_only_what_shall_run_is_asked_and_a_change_is_told() -> None:
+    async def story() -> None:
+        told: list[str] = []
+        urls = Urls(told.append, Log("test"))
+        async with listening() as (port, asked):
+            await urls.observed((KEY, "x"), at(port))
+            urls.apply(KEY, [])
+            await asyncio.sleep(0)
+            asked.clear()
+            seen = await urls.observed((KEY, "x"), at(port))
+            assert (seen.endpoints, seen.message) == ((), "it is not asked now")
+            told.clear()
+            urls.apply(KEY, [("x", at(port))])
+            await until(lambda: told == [KEY])
+            assert (await urls.observed((KEY, "x"), at(port))).endpoints
+            assert asked
+        await until(lambda: len(told) > 1)
+        await urls.close()
+
+    asyncio.run(story())
