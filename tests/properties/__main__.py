@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from controller.core.status import Cause, Phase, Reason, Track
+from controller.core.status import Cause, Phase, Reason, Track, Verb
 from controller.core.steps import Gate
 from tests.properties import reach
 from tests.properties.simulator import simulate
@@ -18,6 +18,7 @@ LENGTH = 2000
 
 BATCH = 10
 STEPS = 200_000
+KINDS = ("shadow", "canary", "match", "approval", "pause", "flip", "full")
 NEVER_MEANT = {
     f"event: {Reason.BUG}": "a decision that breaks an invariant; told by the reconciler, not by the core",
 }
@@ -46,14 +47,22 @@ def wanted() -> Iterator[str]:
     yield from (f"event: {reason}" for reason in Reason)
     yield from (f"track: {track}" for track in Track)
     yield from (f"gate: {gate}" for gate in Gate)
+    yield from (f"stage: {kind}" for kind in KINDS)
+    yield from (f"verb: {verb} {answer}" for verb in Verb for answer in ("accepted", "refused"))
+    yield from (f"rival: {cause}" for cause in ("CheckFailed", "Guard", "CrashLoop", "Operator"))
+    yield from (f"rival: {what}" for what in ("raised", "fails alone", "tries again", "two of them"))
+    yield from ("match: 1 versions", "match: 2 versions", "restart: counted")
+    yield from ("capacity: grows", "capacity: shrinks", "capacity: waited for")
 
 
-def gates(reached: Counter[str]) -> Counter[str]:
-    """How often each gate was waited at, from the steps `step: kind gate`."""
+def gates_and_stages(reached: Counter[str]) -> Counter[str]:
+    """How often each gate and each kind of stage was waited at, from the steps `step: kind gate`."""
     found: Counter[str] = Counter()
     for name, count in reached.items():
         if name.startswith("step: "):
-            found[f"gate: {name.split()[-1]}"] += count
+            _, kind, gate = name.split()
+            found[f"gate: {gate}"] += count
+            found[f"stage: {kind}"] += count
     return found
 
 
@@ -72,7 +81,7 @@ def main(words: list[str]) -> int:
                 flush=True,
             )
         unreached = list(reach.never_taken(files))
-    reached += gates(reached)
+    reached += gates_and_stages(reached)
     for name, count in sorted(reached.items()):
         print(f"{count:>8,}  {name}")
     missing = [name for name in wanted() if not reached[name] and name not in NEVER_MEANT]

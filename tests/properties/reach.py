@@ -23,11 +23,21 @@ NARROWED = "tells the type checker what the callers have made sure of"
 
 REVIEWED: dict[tuple[str, str], str] = {
     ("draft.py", "while len(others) >= FAILED_MAX:"): "32 failures: tests/controller/core/test_draft.py",
+    ("draft.py", "if stable is None:"): NARROWED,
     ("draft.py", "if candidate is None or candidate.failed is None:"): NARROWED,
     ("draft.py", "if candidate is None or stable is None:"): NARROWED,
     ("explain.py", "if status.stable is None:"): NARROWED,
     ("explain.py", "if stable is None:"): NARROWED,
     ("plan.py", "if status.stable is not None:"): NARROWED,
+    ("rivals.py", "if status.stable is not None:"): NARROWED,
+    (
+        "trial.py",
+        "for rival in draft.status.rivals:",
+    ): "whoever no step to come names has left before: tests/controller/core/test_rivals.py restores one that has not",
+    (
+        "hooks.py",
+        "if asked.answer is not Answer.SUCCEEDED:",
+    ): "a person goes past a hook that has not answered: tests/controller/core/test_rivals.py",
     (
         "explain.py",
         "if target is not None and target.name == status.stable.name and target.identity != status.stable.identity:",

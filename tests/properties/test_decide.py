@@ -119,6 +119,15 @@ def test_the_seeded_runs_reach_what_they_are_to_prove() -> None:
         "step: pause person",
         "step: pause time",
         "step: shadow pass",
+        "step: match pass",
+        "match: 1 versions",
+        "match: 2 versions",
+        "rival: raised",
+        "rival: fails alone",
+        "rival: two of them",
+        "capacity: grows",
+        "capacity: shrinks",
+        "restart: counted",
         "schedule: closed",
         "schedule: overruled",
         "hook: waited for",
@@ -141,6 +150,8 @@ def test_a_world_turned_kind_ends_at_rest_on_the_target_or_rolled_back(seed: int
     if status.phase is Phase.HEALTHY:
         assert status.stable is not None
         assert status.stable.name == world.spec.target
+        assert not status.rivals
+        assert set(world.running) == {status.stable.identity}, "whoever took part is stopped"
 
 
 @pytest.mark.parametrize("seed", range(4 if IS_QUICK else 40))

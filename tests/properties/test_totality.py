@@ -31,6 +31,7 @@ from controller.core.status import (
     Pause,
     Phase,
     Retiring,
+    Rival,
     RouterObserved,
     Status,
     Track,
@@ -39,8 +40,9 @@ from controller.core.status import (
     VersionObserved,
     VersionRef,
 )
+from controller.core.warming import subject
 from headgate.wire.plan import SLOTS, Applied, Endpoint, SlotRange
-from tests.properties.world import CHECKS, STRATEGIES
+from tests.properties.world import CAPACITIES, CHECKS, STRATEGIES, WARMUPS
 
 NOW = 1_000_000.0
 
@@ -52,6 +54,7 @@ seconds = st.sampled_from((0.0, 1.0, 9.0, 1e6, -5.0))
 times = st.sampled_from((0.0, NOW - 3600, NOW - 1, NOW, NOW + 50, -1.0))
 numbers = st.integers(-2, 9)
 positions = st.integers(-3, 30)
+shares = st.sampled_from((-1, 0, 500, SLOTS, SLOTS + 1))
 some = st.booleans()
 
 
@@ -82,6 +85,7 @@ candidates = st.builds(
     skipped=few(numbers),
     failed=st.none() | failures,
 )
+rivals = st.builds(Rival, names, identities, numbers, positions, some)
 ranges = st.builds(SlotRange, st.integers(0, SLOTS // 2), st.integers(SLOTS // 2 + 1, SLOTS), names)
 owned = (
     few(ranges)
@@ -101,11 +105,15 @@ statuses = st.builds(
     past=few(st.builds(PastStable, refs, times)),
     queue=few(names),
     candidate=st.none() | candidates,
+    rivals=few(rivals),
+    restarts=few(st.tuples(identities, numbers)),
     failed=few(failures),
     retiring=few(
-        st.builds(Retiring, names, identities, numbers, seconds, seconds, seconds, st.none() | times)
+        st.builds(Retiring, names, identities, numbers, seconds, seconds, seconds, st.none() | times, shares)
     ),
     slots=owned,
+    recent_weights=few(st.tuples(numbers, shares)),
+    recent_loads=few(st.tuples(numbers, shares)),
     epoch=numbers,
     generation=numbers,
     endpoints_revision=numbers,
@@ -135,12 +143,16 @@ specs = st.builds(
     ),
     rollback_window=st.builds(RollbackWindow, numbers, seconds),
     supersede=st.sampled_from(Supersede),
+    capacity=st.sampled_from(CAPACITIES),
+    warmup=st.sampled_from(WARMUPS),
     paused=some,
 )
 seen = st.builds(
     VersionObserved,
     endpoints=st.sampled_from(((), (Endpoint("127.0.0.1", 8000),))),
     is_crash_looping=st.sampled_from((False, False, False, True)),
+    is_warm=some,
+    replicas=st.none() | st.integers(-1, 9),
 )
 routers = st.builds(
     RouterObserved,
@@ -183,7 +195,14 @@ judged = st.builds(
 )
 
 
-@given(spec=specs, status=statuses, observed=readings, results=few(judged, 4), now=times)
+@given(
+    spec=specs,
+    status=statuses,
+    observed=readings,
+    results=few(judged, 4),
+    now=times,
+    of_rivals=st.dictionaries(identities, few(judged, 2)),
+)
 @settings(
     max_examples=150 if os.environ.get("HEADGATE_QUICK") else 1500,
     deadline=None,
@@ -195,13 +214,16 @@ def test_whatever_it_is_given_it_decides_and_breaks_nothing(
     observed: Observed,
     results: tuple[CheckResult, ...],
     now: float,
+    of_rivals: dict[str, tuple[CheckResult, ...]],
 ) -> None:
     checks_needed(spec, status)
-    decision = decide(spec, status, observed, results, now)
+    subject(spec, status, observed.versions)
+    decision = decide(spec, status, observed, results, now, of_rivals)
     assert not _broken(spec, status, decision, observed)
-    again = decide(spec, decision.status, replace(observed, actions=()), results, now)
+    again = decide(spec, decision.status, replace(observed, actions=()), results, now, of_rivals)
     assert not _broken(spec, decision.status, again, observed)
     _check_raise(status, decision.status, results)
+    _check_rivals_raise(status, decision.status, of_rivals)
 
 
 def _broken(spec: Spec, before: Status, decision: Decision, observed: Observed) -> list[str]:
@@ -220,3 +242,17 @@ def _check_raise(before: Status, after: Status, results: tuple[CheckResult, ...]
         return
     assert candidate.failed is None
     assert not any(r.verdict is Verdict.FAIL and not r.dry_run for r in results)
+
+
+def _check_rivals_raise(before: Status, after: Status, results: dict[str, tuple[CheckResult, ...]]) -> None:
+    """A rival whose share rose beside the same candidate has no Fail, and had an endpoint and a trial to take part in."""
+    candidate = after.candidate
+    if candidate is None or before.candidate is None or before.candidate.identity != candidate.identity:
+        assert not after.rivals or candidate is not None
+        return
+    for rival in after.rivals:
+        if slots.weight_of(after.slots, rival.name) > slots.weight_of(before.slots, rival.name):
+            said = results.get(rival.identity, ())
+            was_on = any(known.identity == rival.identity for known in before.rivals)
+            assert not (was_on and any(r.verdict is Verdict.FAIL and not r.dry_run for r in said))
+            assert candidate.failed is None

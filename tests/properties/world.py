@@ -98,7 +98,7 @@ STRATEGIES: tuple[tuple[Stage, ...], ...] = (
     (
         ShadowStage(500_000, 2.0, 0, ("agree",), to=("v1", "v2", "v3", "v4")),
         MatchStage(HALF_OF_TESTERS, 2.0, ("errors",), Advance.UNLESS_FAIL, to=("v3", "v2")),
-        ApprovalStage(),
+        ApprovalStage(("owner",)),
         CanaryStage((1000, 3000), 2.0, ("errors",), to=("v3", "v4", "v1")),
         ShadowStage(1_000_000, 1.0, 0, ()),
         FlipStage(1_000_000, ("agree",), 2.0, ("slo",)),
@@ -407,7 +407,7 @@ class World:
         late = self.choose.pick((None, *(rival.identity for rival in self.stored.rivals)))
         for _ in range(self.choose.pick((3, 8, 15))):
             self.kind_second()
-            if late in self.replicas:
+            if late is not None and late in self.replicas:
                 self.replicas[late] = 1
 
     # --- what must hold -------------------------------------------------------------------------------------------
@@ -521,6 +521,7 @@ class World:
             self.seen[f"record: {record.reason}"] += 1
         for event in decision.events:
             self.seen[f"event: {event.reason}"] += 1
+        self.seen["capacity: waited for"] += any("replicas that" in missing for missing in after.unmet)
         if after.candidate is not None:
             step = steps.at(steps.steps_of(self.spec, after.candidate.track), after.candidate.step)
             self.seen[f"step: {step.kind} {step.gate}"] += 1

@@ -21,11 +21,14 @@ from controller.core.schedule import Fixed, Freeze, Recurring, Schedule
 from controller.core.spec import (
     AUTO_EVERY_S,
     AUTO_WEIGHTS,
+    FULL,
     ApprovalStage,
     CanaryStage,
     Capacity,
     FlipStage,
     FullStage,
+    Match,
+    MatchStage,
     OnExpire,
     PauseStage,
     RollbackWindow,
@@ -39,6 +42,7 @@ from controller.core.spec import (
 )
 from controller.core.status import (
     Action,
+    Decision,
     Observed,
     Reason,
     RouterObserved,
@@ -47,7 +51,8 @@ from controller.core.status import (
     Verb,
     VersionObserved,
 )
-from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint
+from controller.core.steps import percent
+from headgate.wire.plan import NOTHING_APPLIED, Applied, Condition, Endpoint, RoutePlan
 
 LEFT = 50
 
@@ -63,16 +68,26 @@ SAID = {
 
 def stage(words: str) -> Stage:
     """`shadow 5s 100 pairs`, `canary 5% 50% every 10s`, `ramp budget 0.1%`, `approval 2 of owner within 60s else abort`,
-    `pause`, `pause 5s`, `flip bake 10s`, `full bake 5s`."""
+    `match 10s of x-beta`, `match 10s 50% of x-beta`, `pause`, `pause 5s`, `flip bake 10s`, `full bake 5s`.
+
+    After `shadow`, `canary` and `match`, ` with v3 v4` names who takes part beside the target.
+    """
+    words, _, beside = words.partition(" with ")
+    to = tuple(beside.split())
     kind, *rest = words.split()
     seconds = [float(word[:-1]) for word in rest if re.fullmatch(r"\d+s", word)]
     match kind:
         case "shadow":
             pairs = int(rest[rest.index("pairs") - 1]) if "pairs" in rest else 0
-            return ShadowStage(1_000_000, seconds[0], pairs, ("agree",))
+            return ShadowStage(1_000_000, seconds[0], pairs, ("agree",), to=to)
         case "canary":
             weights = tuple(int(float(word[:-1]) * 100) for word in rest if word.endswith("%"))
-            return CanaryStage(weights, seconds[0], ("errors",))
+            return CanaryStage(weights, seconds[0], ("errors",), to=to)
+        case "match":
+            share = next((int(float(word[:-1]) * 100) for word in rest if word.endswith("%")), FULL)
+            return MatchStage(
+                Match((Condition(f"header:{rest[-1]}"),), share), seconds[0], ("errors",), to=to
+            )
         case "approval":
             roles = tuple(word for word in rest if not re.fullmatch(r"\d+s?|of|within|or|else|abort", word))
             quorum = next((int(word) for word in rest if word.isdigit()), 1)
@@ -115,6 +130,8 @@ class Narrator:
     routers: dict[str, RouterObserved] = field(default_factory=lambda: {"r1": RouterObserved("r1")})
     silent: set[str] = field(default_factory=set)
     results: dict[str, str] = field(default_factory=dict)
+    of_rivals: dict[tuple[str, str], str] = field(default_factory=dict)
+    """What each check says of each version that takes part beside the target; nothing yet where nothing is told."""
     pairs: int = 0
     high: float | None = None
     actions: list[Action] = field(default_factory=list)
@@ -123,6 +140,8 @@ class Narrator:
     requeue_at: float | None = None
     outcomes: dict[str, EffectOutcome] = field(default_factory=dict)
     sent: dict[str, str] = field(default_factory=dict)
+    known: dict[str, str] = field(default_factory=dict)
+    """What was last told of replicas, copies and matching requests, by its subject."""
 
     def tell(self, line: str) -> list[str]:
         """Do what the line says and decide; what is worth telling of the decision, a line each."""
@@ -148,6 +167,9 @@ class Narrator:
             (r"world drift: (pause|hold)", self._drift),
             (r"spec not paused", lambda: self._edit(paused=False)),
             (r"drain (\d+)s, warm (\d+)s", self._capacity),
+            (r"(\d+) replicas(, in proportion to the weight)?", self._replicas),
+            (r"(v\d) has (\d) replicas? ready", self._counted),
+            (r"(errors|slo|agree) says? (\w+) of (v\d)", self._says_of),
             (r"(v\d) ready", self._ready),
             (r"warm-up: p95 of at most (\d+) ms for (\d+)s, (\d+)s at most", self._warmup),
             (r"(v\d) (is warm|warms up), its p95 is (\d+) ms", self._warms),
@@ -158,7 +180,7 @@ class Narrator:
             (r"(r\d) joins", self._joins),
             (r"(r\d) falls silent", self.silent.add),
             (r"(r\d) is back", self.silent.discard),
-            (r"(r\d) trips its guard", self._trips),
+            (r"(r\d) trips its guard(?: of (v\d))?", self._trips),
             (r"(r\d) is pinned to (v\d)", lambda name, version: self._router(name, pinned=version)),
             (r"(r\d) is unpinned", lambda name: self._router(name, pinned=None)),
             (
@@ -193,6 +215,18 @@ class Narrator:
         capacity = replace(self.spec.capacity, drain_s=float(drain), keep_stable_warm_s=float(warm))
         self._edit(capacity=capacity)
 
+    def _replicas(self, replicas: str, scaled: str) -> None:
+        self._edit(
+            capacity=replace(self.spec.capacity, replicas=int(replicas), scale_with_weight=bool(scaled))
+        )
+
+    def _counted(self, name: str, count: str) -> None:
+        self._ready(name)
+        self.versions[f"id-{name}"] = replace(self.versions[f"id-{name}"], replicas=int(count))
+
+    def _says_of(self, check: str, word: str, name: str) -> None:
+        self.of_rivals[name, check] = word
+
     def _seen(self, name: str, seen: VersionObserved) -> None:
         self.versions[f"id-{name}"] = seen
 
@@ -223,10 +257,10 @@ class Narrator:
     def _joins(self, name: str) -> None:
         self.routers[name] = RouterObserved(name, NOTHING_APPLIED)
 
-    def _trips(self, name: str) -> None:
-        candidate = self.status.candidate
-        assert candidate is not None
-        trip = Trip(candidate.identity, candidate.attempt, f"{candidate.name} failed 20 of 31 requests")
+    def _trips(self, name: str, of: str) -> None:
+        every = (self.status.candidate, *self.status.rivals)
+        version = next(one for one in every if one is not None and of in ("", one.name))
+        trip = Trip(version.identity, version.attempt, f"{version.name} failed 20 of 31 requests")
         self._router(name, trips=(trip,))
 
     def _acts(self, actor: str, verb: str, version: str, reason: str) -> None:
@@ -301,7 +335,16 @@ class Narrator:
         )
         effects = tuple(self.outcomes.values())
         observed = Observed(self.epoch, self.versions, routers, tuple(self.actions), effects)
-        decision = decide(self.spec, before, observed, results, self.now)
+        of_rivals = {
+            rival.identity: tuple(
+                self._result(check, self.of_rivals[rival.name, check.name])
+                for check in checks_needed(self.spec, before)
+                if (rival.name, check.name) in self.of_rivals
+            )
+            for rival in before.rivals
+            if rival.was_issued
+        }
+        decision = decide(self.spec, before, observed, results, self.now, of_rivals)
         assert not violations(self.spec, before, decision, observed)
         answered = {answer.id for answer in decision.actions}
         self.actions = [action for action in self.actions if action.id not in answered]
@@ -317,6 +360,7 @@ class Narrator:
             if effect.id not in self.sent:
                 self.sent[effect.id] = effect.name
                 told.append(f"→ {effect.kind} {effect.name}, {effect.type}: {effect.sentence}")
+        told += self._carried_out(decision)
         told += [f"answer: {answer.message}" for answer in decision.actions if answer.is_accepted]
         if decision.status.phase != before.phase or _steady(decision.status.message) != _steady(
             before.message
@@ -324,8 +368,23 @@ class Narrator:
             told.append(f"[{decision.status.phase}] {decision.status.message}")
         return told
 
-    def _result(self, check: Check) -> CheckResult:
-        word = self.results.get(check.name, "nothing")
+    def _carried_out(self, decision: Decision) -> list[str]:
+        """What changes besides shares: who gets copies and matching requests, how many replicas run."""
+        now = {} if decision.plan is None else dict(_splits(decision.plan, "copies" in self.known))
+        if self.spec.capacity.replicas > 1 or self.status.restarts:
+            for identity, workload in decision.running.items():
+                again = f", none older than restart {workload.restarts}" if workload.restarts else ""
+                count = f"{workload.replicas} replica{'s' * (workload.replicas > 1)}"
+                now[identity.removeprefix("id-")] = f"runs {count}{again}"
+            gone = self.known.keys() - now.keys() - NOBODY.keys()
+            now |= dict.fromkeys(sorted(gone), "is stopped")
+        changed = [f"→ {name}: {text}" for name, text in now.items() if self.known.get(name) != text]
+        over = [f"→ {name}: {NOBODY[name]}" for name in self.known if name not in now]
+        self.known = {name: text for name, text in now.items() if text != "is stopped"}
+        return changed + over
+
+    def _result(self, check: Check, said: str = "") -> CheckResult:
+        word = said or self.results.get(check.name, "nothing")
         verdict, lack, holding = SAID[word]
         fresh = lack is not Lack.NO_DATA
         return CheckResult(
@@ -339,6 +398,19 @@ class Narrator:
             is_shared=word == "shared",
             high=self.high,
         )
+
+
+NOBODY = {"those that match": "served like all others again", "copies": "to nobody"}
+
+
+def _splits(plan: RoutePlan, were_copied: bool) -> Iterable[tuple[str, str]]:
+    """Who gets matching requests, and copies where several versions do or did, in words."""
+    if plan.match is not None:
+        shares = sorted(plan.match.weights().items(), reverse=True)
+        yield "those that match", ", ".join(f"{percent(share)} to {name}" for name, share in shares)
+    if len(plan.shadows) > 1 or (plan.shadows and were_copied):
+        names = " and ".join(shadow.version for shadow in plan.shadows)
+        yield "copies", f"{percent(plan.shadows[0].sample // 100)} of the requests to {names}"
 
 
 def _utc(text: str) -> float:
