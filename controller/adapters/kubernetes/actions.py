@@ -4,17 +4,16 @@ An action without a final phase waits for a decision. It is known by its object'
 again under its name is another. Who asked is `spec.requestedBy`, which admission holds true.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.adapters.kubernetes.api import Api, path_of
-from controller.adapters.kubernetes.errors import NotFound
+from controller.adapters.kubernetes.errors import Conflict, NotFound
 from controller.adapters.kubernetes.mirror import version_of
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.status import instant, seconds
 from controller.core.status import Action, ActionResult, Verb
-from controller.crd.models import API_VERSION, KIND
 
 GROUP: Final = "headgate.dev"
 VERSION: Final = "v1alpha1"
@@ -85,17 +84,13 @@ class Actions:
         """UIDs of the accepted actions whose effect was still to come."""
         return [action["metadata"]["uid"] for action in self._of(key) if phase_of(action) == ACCEPTED]
 
-    async def answer(self, answer: ActionResult, owner: Mapping[str, Any], *, is_rolling_back: bool) -> None:
-        """Write the answer to the action, if there is one without, and let it belong to its rollout."""
+    async def answer(self, answer: ActionResult, *, is_rolling_back: bool) -> None:
+        """Write the answer to the action, if there is one without. A rollback is Done when the traffic has left."""
         for action in self._copy.indexed(BY_UID, answer.id):
-            answered: Mapping[str, Any] | None = action
             if phase_of(action) not in FINAL:
                 is_under_way = is_rolling_back and _spec(action).get("action") == Verb.ROLLBACK
                 accepted = ACCEPTED if is_under_way else DONE
-                phase = accepted if answer.is_accepted else REFUSED
-                answered = await self._say(action, phase, answer.message)
-            if answered is not None and not answered["metadata"].get("ownerReferences"):
-                await self._own(answered, owner)
+                await self._say(action, accepted if answer.is_accepted else REFUSED, answer.message)
 
     async def finish(self, uid: str) -> None:
         """What the accepted action asked for has happened."""
@@ -106,40 +101,33 @@ class Actions:
     async def prune(self, key: str) -> None:
         """Delete the oldest answered actions beyond KEPT_MAX."""
         answered = [action for action in self._of(key) if phase_of(action) in FINAL]
-        for action in answered[: max(len(answered) - KEPT_MAX, 0)]:
+        await self._delete(answered[: max(len(answered) - KEPT_MAX, 0)])
+
+    async def forget(self, key: str) -> None:
+        """The rollout goes, and what was asked of it with it: another of its name shall not be asked the same."""
+        await self._delete(self._of(key))
+
+    async def _delete(self, actions: Iterable[Mapping[str, Any]]) -> None:
+        for action in actions:
             self._demand_leader()
             try:
                 await self._api.delete(_path(action), uid=action["metadata"]["uid"], timeout_s=TIMEOUT_S)
-            except NotFound:
-                continue
+            except (NotFound, Conflict):
+                continue  # it is gone, or another has its name
 
-    async def _say(self, action: Mapping[str, Any], phase: str, message: str) -> Mapping[str, Any] | None:
+    async def _say(self, action: Mapping[str, Any], phase: str, message: str) -> None:
         said = {"phase": phase, "message": message[:MESSAGE_MAX], "at": instant(self._now())}
-        return await self._patch(action, {"status": said}, "status")
+        await self._patch(action, {"status": said})
 
-    async def _own(self, action: Mapping[str, Any], owner: Mapping[str, Any]) -> None:
-        reference = {
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "name": owner["metadata"]["name"],
-            "uid": owner["metadata"]["uid"],
-        }
-        await self._patch(action, {"metadata": {"ownerReferences": [reference]}}, "")
-
-    async def _patch(
-        self, action: Mapping[str, Any], body: dict[str, Any], subresource: str
-    ) -> Mapping[str, Any] | None:
-        """Patch this very object, by its UID; None if it is gone."""
+    async def _patch(self, action: Mapping[str, Any], body: dict[str, Any]) -> None:
+        """Patch the status of this very object, by its UID, unless it is gone."""
         self._demand_leader()
-        metadata = {**body.get("metadata", {}), "uid": action["metadata"]["uid"]}
+        patch = {**body, "metadata": {"uid": action["metadata"]["uid"]}}
         try:
-            answer = await self._api.merge_patch(
-                _path(action, subresource), {**body, "metadata": metadata}, timeout_s=TIMEOUT_S
-            )
-        except NotFound:
-            return None
+            answer = await self._api.merge_patch(_path(action, "status"), patch, timeout_s=TIMEOUT_S)
+        except (NotFound, Conflict):
+            return  # it is gone, or another has its name
         self._copy.put(answer)
-        return answer
 
     def _of(self, key: str) -> Sequence[Mapping[str, Any]]:
         return sorted(self._copy.indexed(BY_ROLLOUT, key), key=_age)

@@ -87,9 +87,9 @@ def encode(kept: Kept) -> str:
 
 def decode(state: object) -> Kept:
     """What `encode` was given; a fresh one for none. Unknown fields are passed over, missing ones have their defaults."""
-    content = unpack(state)
-    if not content:
+    if state is None or state == "":
         return Kept(Status())
+    content = unpack(state)
     try:
         return msgspec.json.decode(content, type=Kept)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -173,8 +173,8 @@ def place_of(fields: Mapping[str, Any], fault: str) -> Status:
 def fitted(fields: Json, kept: Kept, evidence: bytes) -> tuple[Json, bool]:
     """The whole status under BYTES_MAX, and whether the evidence found its place in it.
 
-    In this order go: older decisions, long sentences of what is told, the evidence (the analysis then starts anew after
-    a crash, which holds), and long sentences of what is remembered.
+    In this order go: older decisions, long sentences of what is told, all but the latest of it, the evidence (the
+    analysis then starts anew after a crash, which holds), and long sentences of what is remembered.
     """
     body = {**fields, "state": encode(kept), "evidence": pack(evidence)}
     for shorten in _SHORTER:
@@ -322,8 +322,8 @@ def _latest_only(body: Json) -> Json:
 _SHORTER: Final[tuple[Callable[[Json], Json], ...]] = (
     _fewer_decisions,
     _shorter_texts,
-    _without_evidence,
     _latest_only,
+    _without_evidence,
 )
 
 

@@ -25,7 +25,6 @@ from controller.adapters.kubernetes.errors import ApiError, Conflict, Fenced
 from controller.adapters.kubernetes.events import About, Events
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.status import Kept, Unreadable
-from controller.core.checks import CheckResult
 from controller.core.status import Action, ActionResult, DecisionRecord, Event, Phase, Status
 from controller.crd.published import DECISIONS_MAX
 from controller.errors import ControllerError, NotLeader, NotTakenHere, StoreConflict, StoreUnavailable
@@ -36,9 +35,13 @@ GROUP: Final = "headgate.dev"
 VERSION: Final = "v1alpha1"
 PLURAL: Final = "modelrollouts"
 FINALIZER: Final = "headgate.dev/traffic"
+SYNCED: Final = "TrafficSynced"
 
 WRITE_EVERY_S: Final = 5.0
 """Clocks and evidence alone are written this often."""
+
+QUIET_TIMES: Final = 12
+"""So many times less often while nobody is on trial: then only what drains has clocks."""
 
 LOOK_EVERY_S: Final = 0.5
 TIMEOUT_S: Final = 5.0
@@ -166,8 +169,10 @@ class KubernetesStore:
             return ()
         told = self._know(key, found).records
         written = (status.record_of(one) for one in _list(_status(found).get("decisions")))
-        since = told[-1].at if told else None
-        earlier = [one for one in written if one is not None and (since is None or one.at < since)]
+        since = status.instant(told[-1].at) if told else None
+        earlier = [
+            one for one in written if one is not None and (since is None or status.instant(one.at) < since)
+        ]
         return (*told, *earlier)[:limit]
 
     def events(self, key: str, limit: int) -> tuple[Event, ...]:
@@ -214,6 +219,7 @@ class KubernetesStore:
             if known is not None:
                 self._remember_numbers(key, known)
             with self._translated(key):
+                await self._actions.forget(key)
                 await self._patch(found, {"metadata": {"finalizers": finalizers}}, "")
             self._known.pop(key, None)
 
@@ -247,8 +253,7 @@ class KubernetesStore:
         if known.due_at is not None:
             return
         known.next_at = next_at
-        wanted = status.gist(self._told(key, found, known, known.kept))
-        if wanted != status.gist(_status(found)):
+        if self._is_outdated(key, found, known):
             known.due_at = self._now() + self._write_every_s
 
     async def run(self) -> None:
@@ -306,15 +311,17 @@ class KubernetesStore:
             with self._translated(key):
                 if known.kept.target:
                     await self._retarget(key, found, known)
-                elif known.is_ahead or not _is_deleting(found):
+                elif known.is_ahead or self._is_outdated(key, found, known):
                     await self._write(key, found, known, known.kept, known.analysis)
+                else:
+                    known.due_at = None
 
     async def _answer(self, key: str, uid: str, answer: ActionResult) -> None:
         found, known = self._find(key), self._known.get(key)
         if found is not None and known is not None:
             with self._translated(key):
                 is_rolling_back = known.kept.status.phase is Phase.ROLLING_BACK
-                await self._actions.answer(answer, found, is_rolling_back=is_rolling_back)
+                await self._actions.answer(answer, is_rolling_back=is_rolling_back)
                 await self._actions.prune(key)
         self._answers.pop(uid, None)
 
@@ -417,14 +424,13 @@ class KubernetesStore:
             raise StoreConflict(f"{key} was changed meanwhile")
 
     def _may_wait(self, known: _Known, recorded: Recorded) -> bool:
-        """Do only clocks, texts and evidence differ from what is there? Then nothing is lost that was decided."""
+        """Do only clocks, texts and evidence differ from what is there? Then a crash loses nothing that was decided."""
         decision = recorded.decision
         if decision.records or decision.events or decision.actions or recorded.document is not None:
             return False
         if known.fault or not known.state:
             return False
-        before, after = _settled(known.kept.status), _settled(decision.status)
-        return before == after and _verdicts(known.kept.results) == _verdicts(recorded.results)
+        return _settled(known.kept.status) == _settled(decision.status)
 
     def _keep(self, known: _Known, recorded: Recorded) -> None:
         known.kept = msgspec.structs.replace(
@@ -434,7 +440,8 @@ class KubernetesStore:
         known.next_at = recorded.decision.requeue_at
         known.is_ahead = True
         if known.due_at is None:
-            known.due_at = self._now() + self._write_every_s
+            on_trial = recorded.decision.status.candidate is not None
+            known.due_at = self._now() + self._write_every_s * (1 if on_trial else QUIET_TIMES)
 
     async def _decide(self, key: str, found: Mapping[str, Any], known: _Known, recorded: Recorded) -> None:
         """Write the decision, then let its answers and events go their way."""
@@ -469,6 +476,7 @@ class KubernetesStore:
         """Write the status whole, fenced; what is known is then what is written."""
         known.records, before = records if records is not None else known.records, known.records
         told = self._told(key, found, known, kept)
+        told = told if records is None else self._patient(told, found)
         if known.fault:
             body = {name: value for name, value in told.items() if name in ("phase", "message", "conditions")}
             body["observedGeneration"] = kept.status.observed_generation
@@ -496,6 +504,22 @@ class KubernetesStore:
         decisions = [status.decision(one) for one in self.records(key, DECISIONS_MAX)]
         told = status.told(self._shown(would, known.next_at), _status(found), decisions, self._now())
         return {**told, "routers": _routers(found)}
+
+    def _is_outdated(self, key: str, found: Mapping[str, Any], known: _Known) -> bool:
+        """Do people read something else than what they should, texts and counts apart?"""
+        return status.gist(self._told(key, found, known, known.kept)) != status.gist(_status(found))
+
+    def _patient(self, told: dict[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+        """The same with routers in sync if they were: a plan that is about to be sent is not late yet.
+
+        Whether they followed is looked at again (`look_again`); what share they acknowledged is said as it is.
+        """
+        before = {one["type"]: one for one in _list(_status(found).get("conditions"))}
+        synced = before.get(SYNCED)
+        if synced is None or synced["status"] != "True":
+            return told
+        conditions = [synced if one["type"] == SYNCED else one for one in told["conditions"]]
+        return {**told, "conditions": conditions}
 
     def _say_room(self, key: str, known: _Known, has_room: bool) -> None:
         if known.has_room and not has_room:
@@ -595,10 +619,6 @@ def _without_clocks(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_without_clocks(inner) for inner in value]
     return value
-
-
-def _verdicts(results: tuple[CheckResult, ...]) -> list[tuple[str, str]]:
-    return [(result.check, result.verdict) for result in results]
 
 
 def _status(found: Mapping[str, Any]) -> Mapping[str, Any]:
