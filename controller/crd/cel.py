@@ -58,6 +58,11 @@ def validation(rule: str, holds: str, sentence: str, *arguments: str, path: str 
     return {"rule": holds} | spoken | ({"fieldPath": path} if path else {})
 
 
+def _also(found: Validation, rule: str, sentence: str) -> Validation:
+    """With words for when the others cannot be said: the API server refuses a line break in them."""
+    return found | {"message": f"[{rule}] it {sentence}"}
+
+
 def shape(pattern: str, sentence: str, *, rule: str = "pattern", is_secret: bool = False) -> Json:
     """For the schema of a string, read by `schema`: its pattern, what is said otherwise, and not to repeat a secret."""
     return {"x-shape": {"pattern": pattern, "sentence": sentence, "rule": rule, "is_secret": is_secret}}
@@ -68,7 +73,7 @@ def shaped(pattern: str, sentence: str, *, rule: str = "pattern", is_secret: boo
     sound = whole("self", pattern)
     if is_secret:
         return validation(rule, sound, sentence)
-    return validation(rule, sound, f"'%s' {escaped(sentence)}", "self")
+    return _also(validation(rule, sound, f"'%s' {escaped(sentence)}", "self"), rule, sentence)
 
 
 def keys_shaped(pattern: str, sentence: str, *, rule: str = "pattern", is_secret: bool = False) -> Validation:
@@ -77,7 +82,8 @@ def keys_shaped(pattern: str, sentence: str, *, rule: str = "pattern", is_secret
     if is_secret:
         return validation(rule, f"self.all(key, {sound})", sentence)
     wrong = f"self.filter(key, !{sound})[0]"
-    return validation(rule, f"self.all(key, {sound})", f"'%s' {escaped(sentence)}", wrong)
+    found = validation(rule, f"self.all(key, {sound})", f"'%s' {escaped(sentence)}", wrong)
+    return _also(found, rule, sentence)
 
 
 def escaped(sentence: str) -> str:

@@ -56,7 +56,8 @@ class Model(BaseModel):
     @classmethod
     def _without_nulls(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
-            return {name: value for name, value in data.items() if value is not None}
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            return {name: value for name, value in data.items() if value is not None or name not in known}
         return data
 
 
