@@ -56,7 +56,7 @@ class Call:
         self._ends_at = time.monotonic() + deadline_s
         self._may_send = may_send
         self._lock = threading.Lock()
-        self._connection: HTTPConnection | None = None
+        self._sock: socket.socket | None = None
         self._is_aborted = False
 
     def left_s(self) -> float:
@@ -70,30 +70,26 @@ class Call:
         """It has this long from now: what follows is the next wait of a long answer."""
         self._ends_at = time.monotonic() + seconds
 
-    def uses(self, connection: HTTPConnection) -> None:
-        """The exchange goes over this connection; raises if it must not begin."""
-        with self._lock:
-            self._connection = connection
-        self.left_s()
-
     def begins(self, connection: HTTPConnection) -> None:
-        """The request is about to be sent; Fenced if it must not be."""
-        self.uses(connection)
+        """The request is about to be sent over this connection, which stands; raises if it must not be."""
+        with self._lock:
+            # The socket and not the connection: after an answer with `Connection: close` the connection forgets it.
+            self._sock = getattr(connection, "sock", None)
+        self.left_s()
         if self._may_send is not None and not self._may_send():
             raise Fenced(f"{self.name}: not sent, this controller leads no more")
 
     def ends(self) -> None:
         """The connection is somebody else's from now on."""
         with self._lock:
-            self._connection = None
+            self._sock = None
 
     def abort(self) -> None:
         """End the exchange: what it waits for on the network fails at once."""
         with self._lock:
             self._is_aborted = True
-            sock = getattr(self._connection, "sock", None)
-            if isinstance(sock, socket.socket):
-                _shut(sock)
+            if self._sock is not None:
+                _shut(self._sock)
 
 
 def _shut(sock: socket.socket) -> None:
@@ -112,28 +108,15 @@ _running = _Running()
 
 
 class _Watched(HTTPConnection):
-    def connect(self) -> None:
-        _connects(self)
-        super().connect()
-
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         _sends(self)
         super().putrequest(*args, **kwargs)
 
 
 class _WatchedTls(HTTPSConnection):
-    def connect(self) -> None:
-        _connects(self)
-        super().connect()
-
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         _sends(self)
         super().putrequest(*args, **kwargs)
-
-
-def _connects(connection: HTTPConnection) -> None:
-    if _running.call is not None:
-        _running.call.uses(connection)
 
 
 def _sends(connection: HTTPConnection) -> None:
