@@ -68,7 +68,7 @@ class PastTrial(Model):
     outcome: Word | None = None
     """Promoted, RolledBack, Superseded or Cancelled."""
     message: Sentence | None = None
-    """Why."""
+    """Why it ended, in one sentence."""
     started_at: Time | None = None
     """When it began."""
     ended_at: Time | None = None
