@@ -123,7 +123,7 @@ def run(settings: ClusterSettings, announce: Callable[[str], None]) -> int:
     except ControllerError as error:
         print(f"headgate controller: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"headgate controller: {error}: choose another with --api or --state", file=sys.stderr)
+        print(f"headgate controller: {error}: choose another with --api or --token-file", file=sys.stderr)
     return 1
 
 

@@ -33,11 +33,9 @@ class LocalSettings:
 class ClusterSettings:
     """The controller of a cluster. `kubeconfig`, `context` and `namespace` are as kubectl's; `api_listen` is HOST:PORT.
 
-    `token_file` holds the token that routers bring; `state_dir` notes of the versions that are looked at. `providers`, `sinks` and `allowed_hooks`
-    are as in local mode.
+    `token_file` holds the token that routers bring; `providers`, `sinks` and `allowed_hooks` are as in local mode.
     """
 
-    state_dir: Path
     token_file: Path
     kubeconfig: str | None = None
     context: str | None = None

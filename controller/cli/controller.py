@@ -9,7 +9,6 @@ from controller.cli.up import AddressType, NamedUrlType, UrlPrefixType
 from controller.settings import ClusterSettings
 
 TOKEN_FILE = Path("/etc/headgate/token")
-STATE_DIR = Path("/var/lib/headgate")
 
 
 @click.command(context_settings={"auto_envvar_prefix": "HEADGATE_CONTROLLER"})
@@ -40,13 +39,6 @@ STATE_DIR = Path("/var/lib/headgate")
     default=TOKEN_FILE,
     show_default=True,
     help="The token that routers bring.",
-)
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=STATE_DIR,
-    show_default=True,
-    help="A folder for notes that outlive a restart of the container.",
 )
 @click.option(
     "--leader-election/--no-leader-election",
@@ -82,7 +74,6 @@ def controller(
     all_namespaces: bool,
     api: str,
     token_file: Path,
-    state: Path,
     leader_election: bool,
     providers: tuple[tuple[str, str], ...],
     sinks: tuple[tuple[str, str], ...],
@@ -103,7 +94,6 @@ def controller(
         all_namespaces=all_namespaces,
         api_listen=api,
         token_file=token_file,
-        state_dir=state,
         leader_election=leader_election,
         providers=dict(providers),
         sinks=dict(sinks),

@@ -76,7 +76,7 @@ class Whole:
         return Program(
             name,
             [HEADGATE, "controller", "--kubeconfig", config, "--api", f"127.0.0.1:{port}", "--token-file", self.token,
-             "--state", self.folder / f"{name}-state", "--no-leader-election", *more],
+             "--no-leader-election", *more],
             self.folder,
         )  # fmt: skip
 
