@@ -88,7 +88,10 @@ def following(compiled: tuple[Step, ...], candidate: Candidate) -> int:
 
 
 def _running_now(status: Status, observed: Observed) -> Iterator[int]:
-    """The generation of the plan that each router runs; 0 for one that obeys another leader: it may run any."""
+    """The generation of the plan that each router runs, or of the one before if an earlier leader gave it.
+
+    The last plan of a leader that died may be a decrease that was never recorded: its number then names another plan.
+    """
     for router in observed.routers:
         if router.applied != NOTHING_APPLIED:
-            yield router.applied.generation if router.applied.epoch == status.epoch else 0
+            yield router.applied.generation - (router.applied.epoch != status.epoch)
