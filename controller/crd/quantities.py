@@ -138,7 +138,7 @@ class Duration(Quantity):
         return f"{(left * 1000).normalize():f}ms"
 
     def _amount(self) -> str:
-        return cel.seconds("self")
+        return cel.sound_seconds("self")
 
 
 class Milliseconds(Duration):
