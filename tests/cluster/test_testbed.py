@@ -214,6 +214,23 @@ def test_the_api_server_can_go_hang_and_come_back_with_its_objects(own: Testbed)
 
 
 @pytest.mark.usefixtures("cluster")
+def test_a_restored_backup_knows_nothing_of_what_came_after_it(own: Testbed) -> None:
+    def create(name: str) -> int:
+        answer = own.client().post("/api/v1/namespaces/default/configmaps", json=config_map(name))
+        return int(answer.raise_for_status().json()["metadata"]["resourceVersion"])
+
+    with own:
+        create("before")
+        backup = own.backup()
+        latest = [create(f"after-{number}") for number in range(50)][-1]
+        own.restore(backup)
+        names = own.kubectl("get", "configmaps", "-o", "name").stdout.split()
+        assert "configmap/before" in names
+        assert not any("after" in name for name in names)
+        assert create("since") < latest
+
+
+@pytest.mark.usefixtures("cluster")
 def test_a_cluster_leaves_nothing_behind(own: Testbed) -> None:
     with own:
         pids = [program.pid for program in (own.etcd, own.apiserver, own.manager)]
@@ -268,10 +285,9 @@ def test_a_program_dies_with_the_thread_that_started_it(tmp_path: Path) -> None:
     wait_for(lambda: not program.alive, "sleep was killed")
 
 
-def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.cluster.testbed.programs.ASKED_S", 0.5)
+def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     program = Program("stubborn", ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done"], tmp_path)
     program.start()
     wait_for(lambda: "up" in program.tail(), "the trap is set")
-    program.stop()
+    program.stop(patience_s=0.5)
     assert not program.alive

@@ -182,7 +182,10 @@ class Testbed:
                 yield event
 
     def stop_apiserver(self, *, kill: bool = False) -> None:
-        """The API server is away: connections are refused until `start_apiserver`."""
+        """The API server is away: connections are refused until `start_apiserver`.
+
+        Asked to end, it waits for open watches, here for at most 20 s; `kill` does not ask.
+        """
         if kill:
             self.apiserver.kill()
         else:
@@ -192,6 +195,25 @@ class Testbed:
         """Bring it back on the same port, ready when this returns; raises CannotStart."""
         self.apiserver.start()
         self._wait_until("ready again", self._ready)
+
+    def backup(self) -> Path:
+        """A copy of etcd's data as they are now; the API server is away for a moment."""
+        copy = Path(tempfile.mkdtemp(prefix="backup-", dir=self._folder)) / "etcd"
+        self.apiserver.kill()
+        self.etcd.stop()
+        shutil.copytree(self._folder / "etcd", copy)
+        self.etcd.start()
+        self.start_apiserver()
+        return copy
+
+    def restore(self, copy: Path) -> None:
+        """Back to the backup: resourceVersions count from there again, as after a disaster on a real cluster."""
+        self._stop_programs()
+        shutil.rmtree(self._folder / "etcd")
+        shutil.copytree(copy, self._folder / "etcd")
+        self.etcd.start()
+        self.start_apiserver()
+        self.manager.start()
 
     # How it starts and ends.
 
@@ -271,7 +293,7 @@ class Testbed:
         for name in ("manager", "apiserver", "etcd"):
             program: Program | None = getattr(self, name, None)
             if program is not None:
-                program.stop()
+                program.stop(patience_s=5.0)  # watches of clients that are still there would hold it
 
     def _end(self) -> None:
         for client in self._clients:

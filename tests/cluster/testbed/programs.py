@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 TAIL_LINES: Final = 30
-ASKED_S: Final = 20.0
+KILLED_S: Final = 20.0
 
 
 class Program:
@@ -47,21 +47,21 @@ class Program:
         assert self._process is not None, f"{self.name} was never started"
         return self._process.pid
 
-    def stop(self) -> None:
-        """Ask it to end (SIGTERM), and kill it if it does not within 20 s."""
+    def stop(self, patience_s: float = 20.0) -> None:
+        """Ask it to end (SIGTERM), and kill it if it does not within so many seconds."""
         if not self.alive:
             return
         self._signal(signal.SIGTERM)
         self._signal(signal.SIGCONT)
         try:
-            self._wait(ASKED_S)
+            self._wait(patience_s)
         except subprocess.TimeoutExpired:
             self.kill()
 
     def kill(self) -> None:
         if self.alive:
             self._signal(signal.SIGKILL)
-            self._wait(ASKED_S)
+            self._wait(KILLED_S)
 
     def suspend(self) -> None:
         """SIGSTOP: its connections stay open and nothing answers."""

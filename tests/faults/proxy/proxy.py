@@ -49,6 +49,7 @@ from tests.faults.proxy.rules import (
     RequestFault,
     Reset,
     Rule,
+    Stale,
     Stall,
     Truncate,
 )
@@ -340,6 +341,10 @@ class _Handling:
                 await self._answer(fault)
             case Gone(in_stream):
                 await (self._gone_in_stream() if in_stream else self._answer(Answer(410, TOO_OLD)))
+            case Stale(answers):
+                path = self._exchange.path
+                answers[path] = answers.get(path) or await self._ask()
+                await self._pass(*answers[path])
             case Truncate(bytes_passed):
                 self._bytes_left = bytes_passed
                 await self._forward()

@@ -3,9 +3,9 @@
 Pure but for the counts that an `Active` rule keeps.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from tests.faults.proxy.kube import WRITES, Asked
 
@@ -67,6 +67,16 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Stale:
+    """Answer a read as its like was answered first in the rule's time: an API server that lags behind.
+
+    Like is what has the same path and query. Watches and writes are not met; `Stall` makes watches lag.
+    """
+
+    answers: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DropEvents:
     """Leave the event out of the watch."""
 
@@ -88,8 +98,10 @@ class Stall:
     """From this event on the watch is silent, with its connection open (half-open), and stays so."""
 
 
-RequestFault = Delay | Reset | Blackhole | Answer | Truncate | KillBefore | KillAfter | Gone
+RequestFault = Delay | Reset | Blackhole | Answer | Truncate | KillBefore | KillAfter | Gone | Stale
 EventFault = DropEvents | DelayEvents | DuplicateEvents | Stall
+
+_VERBS_MET: Final[Mapping[type, Collection[str]]] = {Gone: ("watch",), Stale: ("get", "list")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +153,7 @@ class Active:
     def takes(self, asked: Asked, agent: str) -> bool:
         """Count the request, and say whether it meets the fault."""
         fault = self.rule.fault
-        if isinstance(fault, EventFault) or (isinstance(fault, Gone) and asked.verb != "watch"):
+        if isinstance(fault, EventFault) or asked.verb not in _VERBS_MET.get(type(fault), (asked.verb,)):
             return False
         return self.rule.matches(asked, agent) and self._counted()
 

@@ -30,6 +30,7 @@ from tests.faults.proxy.rules import (
     KillBefore,
     Reset,
     Rule,
+    Stale,
     Stall,
     Truncate,
     conflicts_on_every_second_write,
@@ -212,6 +213,20 @@ def test_a_truncated_answer_ends_in_the_middle_although_the_write_is_done(
     ):
         through.create("cut")
     assert through.exists("cut")
+
+
+def test_stale_reads_are_those_of_the_rules_beginning(through: Through, fault_proxy: FaultProxy) -> None:
+    def names() -> list[str]:
+        items = through.client.get(through.path).json()["items"]
+        return [item["metadata"]["name"] for item in items if item["metadata"]["name"] != "kube-root-ca.crt"]
+
+    through.create("before")
+    with fault_proxy.during(Rule(Stale(), resources=("configmaps",))):
+        assert names() == ["before"]
+        through.create("since")
+        assert names() == ["before"]
+        assert through.client.get(f"{through.path}/since").status_code == 200
+    assert names() == ["before", "since"]
 
 
 # Kills.

@@ -10,6 +10,7 @@ from tests.faults.proxy.rules import (
     Gone,
     Reset,
     Rule,
+    Stale,
     conflicts_on_every_second_write,
 )
 
@@ -81,6 +82,7 @@ def test_which_of_five_equal_requests_meet_the_fault(rule: Rule, hit: list[int])
         (Rule(Reset(), agent="headgate"), True),
         (Rule(Reset(), agent="kubectl"), False),
         (Rule(Gone()), False),
+        (Rule(Stale()), False),
         (Rule(DropEvents()), False),
     ],
 )
