@@ -46,6 +46,8 @@ class ActionSpec(Model):
     """The stage that is meant, from 1: for skip-stage and approve."""
     to: Name | None = None
     """For undo: the version to go back to; left out, the one that was stable before."""
+    roles: Annotated[list[Name], Field(max_length=16)] | None = None
+    """For approve: the roles in which you approve; the admission policy asks whether you may use them."""
     reason: Annotated[str, Field(max_length=1024)] = ""
     """Why, for the record: status, events and history show it."""
     requested_by: Annotated[str, Field(min_length=1, max_length=512)]
@@ -72,6 +74,11 @@ def _stage_meant(action: RolloutAction) -> Iterator[Finding]:
 def _to_meant(action: RolloutAction) -> Iterator[Finding]:
     if action.spec.to is not None and action.spec.action != Verb.UNDO:
         yield "spec.to", f"{action.spec.action} goes back to no version of its own: only undo has to"
+
+
+def _roles_meant(action: RolloutAction) -> Iterator[Finding]:
+    if action.spec.roles is not None and action.spec.action != Verb.APPROVE:
+        yield "spec.roles", f"{action.spec.action} is done in no role: only approve has roles"
 
 
 def _never(action: RolloutAction) -> Iterator[Finding]:
@@ -108,6 +115,19 @@ ACTION_RULES: Final = (
                 "%s goes back to no version of its own: only undo has to",
                 ("self.action",),
                 path=".to",
+            ),
+        ),
+    ),
+    Rule(
+        "roles-meant",
+        _roles_meant,
+        (
+            Form(
+                "ActionSpec",
+                '!has(self.roles) || self.action == "approve"',
+                "%s is done in no role: only approve has roles",
+                ("self.action",),
+                path=".roles",
             ),
         ),
     ),

@@ -159,6 +159,7 @@ def read_action(action: Mapping[str, Any]) -> Action | ActionResult:
         at=seconds(metadata["creationTimestamp"]),
         stage=stage if isinstance(stage, int) and not isinstance(stage, bool) else 0,
         to=str(spec.get("to") or ""),
+        roles=tuple(str(role) for role in spec.get("roles") or ()),
     )
 
 

@@ -213,6 +213,7 @@ BAD_ACTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"action": "skip-stage"}, "stage-meant", "spec.stage"),
     ({"action": "rollback", "stage": 1}, "stage-meant", "spec.stage"),
     ({"action": "rollback", "to": "v6"}, "to-meant", "spec.to"),
+    ({"action": "rollback", "roles": ["owner"]}, "roles-meant", "spec.roles"),
     ({"action": "skip-stage", "stage": 0}, "bounds", "spec.stage"),
     ({"version": "V8"}, "pattern", "spec.version"),
     ({"requestedBy": ""}, "bounds", "spec.requestedBy"),
