@@ -118,11 +118,17 @@ class Api:
     """One API server, as one identity. `namespace` is the context's, or the pod's own."""
 
     def __init__(
-        self, transport: "Transport", lane: _Lane, may_write: Callable[[], bool] | None = None
+        self,
+        transport: "Transport",
+        lane: _Lane,
+        may_write: Callable[[], bool] | None = None,
+        *,
+        is_guest: bool = False,
     ) -> None:
         self._transport = transport
         self._lane = lane
         self._may_write = may_write
+        self._is_guest = is_guest
         self.namespace: str = transport.namespace
 
     @classmethod
@@ -135,11 +141,11 @@ class Api:
 
     def fenced(self, may_write: Callable[[], bool]) -> "Api":
         """The same, but what writes is sent only if `may_write()`, asked in the sending thread right before; else Fenced."""
-        return Api(self._transport, self._lane, may_write)
+        return Api(self._transport, self._lane, may_write, is_guest=self._is_guest)
 
     def apart(self, threads: int) -> "Api":
         """The same server with threads of its own, so that slow calls elsewhere delay nothing here. To be closed by itself."""
-        return Api(self._transport, _Lane(threads), self._may_write)
+        return Api(self._transport, _Lane(threads), self._may_write, is_guest=True)
 
     async def request(
         self,
@@ -304,7 +310,8 @@ class Api:
     async def close(self) -> None:
         """End every call and thread of this one; nothing may be asked any more."""
         await self._lane.close()
-        self._transport.close()
+        if not self._is_guest:
+            self._transport.close()
 
     def _call(self, method: str, path: str, timeout_s: float, *, idle_s: float | None = None) -> "Call":
         from controller.adapters.kubernetes.transport import Call
@@ -366,7 +373,14 @@ def _success(call: str, answer: "Answer", bytes_max: int) -> bytes:
         said = _Status(
             message="redirects are not followed" if 300 <= answer.status < 400 else "it gave no reason"
         )
-    raise error_of(call, answer.status, said.reason, said.message, _retry_after_s(answer.headers, said))
+    raise error_of(
+        call, answer.status, said.reason, said.message, _retry_after_s(answer.headers, said), _causes(said)
+    )
+
+
+def _causes(said: _Status) -> list[dict[str, Any]]:
+    found = (said.details or {}).get("causes")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _retry_after_s(headers: Mapping[str, str], said: _Status) -> float | None:

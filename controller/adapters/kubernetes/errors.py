@@ -11,22 +11,32 @@ ApiError
 └── Misconfigured   there is no way to reach a cluster: a person must act, the text says how
 """
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 TEXT_CHARS_MAX: Final = 1000
 RETRY_AFTER_S_MAX: Final = 3600.0
+CAUSES_MAX: Final = 64
 
 
 class ApiError(Exception):
     """A call that did not do what was asked. `status` is 0 where no answer came; `reason` the server's one word, such as
-    AlreadyExists; `retry_after_s` what the server asked for, at most an hour. The text names the call."""
+    AlreadyExists; `retry_after_s` what the server asked for, at most an hour; `causes` what it names one by one, each
+    with a `message` and mostly the `field` it is about. The text names the call."""
 
     def __init__(
-        self, message: str, *, status: int = 0, reason: str = "", retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        reason: str = "",
+        retry_after_s: float | None = None,
+        causes: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.message = " ".join(message.split())[:TEXT_CHARS_MAX]
         self.status = status
         self.reason = reason
+        self.causes = tuple(causes[:CAUSES_MAX])
         self.retry_after_s = (
             None if retry_after_s is None else min(max(retry_after_s, 0.0), RETRY_AFTER_S_MAX)
         )
@@ -85,9 +95,14 @@ _BY_STATUS: Final[dict[int, type[ApiError]]] = {
 
 
 def error_of(
-    call: str, status: int, reason: str, message: str, retry_after_s: float | None = None
+    call: str,
+    status: int,
+    reason: str,
+    message: str,
+    retry_after_s: float | None = None,
+    causes: Sequence[Mapping[str, Any]] = (),
 ) -> ApiError:
     """The error for an answer that is no success; `call` is the method and the path."""
     kind = _BY_STATUS.get(status, Unavailable if status >= 500 else ApiError)
     text = f"{call}: {status} {reason or 'error'}" + (f": {message}" if message else "")
-    return kind(text, status=status, reason=reason, retry_after_s=retry_after_s)
+    return kind(text, status=status, reason=reason, retry_after_s=retry_after_s, causes=causes)
