@@ -1,13 +1,17 @@
 """Stored documents as the reconciler uses them, compiled once as long as they are the same."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from controller.crd.convert import spec_of
 from controller.crd.convert import version_documents as documents_of
 from controller.crd.faults import Refused
 from controller.crd.parse import parse
+from controller.crd.revisions import Revision
 from controller.ports import Compiled, Stored
+
+_Asked = tuple[int, Mapping[str, Any], tuple[Revision, ...]]
+"""Generation, document and versions."""
 
 
 class Compiler:
@@ -17,14 +21,18 @@ class Compiler:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[int, Mapping[str, Any], Compiled | Refused]] = {}
+        self._known: dict[str, tuple[_Asked, Compiled | Refused]] = {}
 
-    def compile(self, stored: Stored) -> Compiled | Refused:
-        """What the document means, or every fault for which this release does not accept it."""
+    def compile(self, stored: Stored, revisions: Sequence[Revision] = ()) -> Compiled | Refused:
+        """What the document means, or every fault for which this release does not accept it.
+
+        `revisions`: the versions of a rollout with a pod template (see `spec_of`).
+        """
+        asked = (stored.generation, stored.document, tuple(revisions))
         known = self._known.get(stored.key)
-        if known is None or known[0] != stored.generation or known[1] != stored.document:
-            known = self._known[stored.key] = (stored.generation, stored.document, _compile(stored))
-        return known[2]
+        if known is None or known[0] != asked:
+            known = self._known[stored.key] = (asked, _compile(stored, revisions))
+        return known[1]
 
     def keep(self, keys: Iterable[str]) -> None:
         """Forget all rollouts but these."""
@@ -32,8 +40,11 @@ class Compiler:
         self._known = {key: entry for key, entry in self._known.items() if key in kept}
 
 
-def _compile(stored: Stored) -> Compiled | Refused:
+def _compile(stored: Stored, revisions: Sequence[Revision]) -> Compiled | Refused:
     parsed = parse(stored.document)
     if isinstance(parsed, Refused):
         return parsed
-    return Compiled(spec_of(parsed.rollout, stored.generation), documents_of(parsed.rollout, parsed.document))
+    return Compiled(
+        spec_of(parsed.rollout, stored.generation, revisions),
+        documents_of(parsed.rollout, parsed.document, revisions),
+    )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ from controller.core import checks as core_checks
 from controller.core import effects
 from controller.core import spec as core
 from controller.crd import models
+from controller.crd.revisions import Revision, revision_of
 from controller.crd.schedules import schedule_of
 from controller.crd.stages import Placed, checks_of, gates, names_at, placed
 from controller.crd.warmups import warmup_of
@@ -49,15 +50,42 @@ def identities(rollout: models.ModelRollout) -> dict[str, str]:
     return {version.name: version_identity(version, base_dir) for version in rollout.spec.versions}
 
 
-def spec_of(rollout: models.ModelRollout, generation: int) -> core.Spec:
-    """The rollout as the core thinks of it. The rules must have found no fault (see `parse`)."""
+def revision(
+    rollout: models.ModelRollout, tracked: Mapping[str, Mapping[str, Any]] | None = None
+) -> Revision | None:
+    """The version that the rollout's pod template means now (see `revision_of`); None if it has no template."""
     spec = rollout.spec
-    names = identities(rollout)
+    if spec.template is None or spec.port is None:
+        return None
+    written = spec.template.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return revision_of(rollout.metadata.name, written, spec.port, tracked or {})
+
+
+def _versions(
+    rollout: models.ModelRollout, revisions: Sequence[Revision]
+) -> tuple[tuple[core.VersionSpec, ...], str]:
+    """The versions there are, and the name of the one that is the target."""
+    spec = rollout.spec
+    if spec.template is None:
+        names = identities(rollout)
+        return tuple(_version(version, names[version.name]) for version in spec.versions), spec.target or ""
+    now = revision(rollout)
+    known = revisions or ((now,) if now is not None else ())
+    return tuple(core.VersionSpec(one.name, one.identity) for one in known), known[0].name
+
+
+def spec_of(rollout: models.ModelRollout, generation: int, revisions: Sequence[Revision] = ()) -> core.Spec:
+    """The rollout as the core thinks of it. The rules must have found no fault (see `parse`).
+
+    `revisions` are the versions of a rollout with a pod template, the present one first; without them it alone.
+    """
+    spec = rollout.spec
+    versions, target = _versions(rollout, revisions)
     return core.Spec(
         key=rollout.key,
         generation=generation,
-        target=spec.target,
-        versions=tuple(_version(version, names[version.name]) for version in spec.versions),
+        target=target,
+        versions=versions,
         stages=_stages(spec),
         initial_stable=spec.initial_stable,
         checks=tuple(_check(check) for check in checks_of(spec)),
@@ -319,8 +347,13 @@ def _comparison(spec: models.RolloutSpec) -> plan.Comparison:
     )
 
 
-def version_documents(rollout: models.ModelRollout, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def version_documents(
+    rollout: models.ModelRollout, document: Mapping[str, Any], revisions: Sequence[Revision] = ()
+) -> dict[str, dict[str, Any]]:
     """Each version as the user wrote it, by identity, plus `baseDir` where the document has one: for `Workloads`."""
+    if rollout.spec.template is not None:
+        now = revision(rollout)
+        return {one.identity: one.document() for one in revisions or ((now,) if now is not None else ())}
     names = identities(rollout)
     base_dir = rollout.metadata.annotations.get(models.BASE_DIR)
     extra = {} if base_dir is None else {"baseDir": base_dir}

@@ -13,7 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from controller.core.spec import AUTO_EVERY_S, AUTO_WEIGHTS
-from controller.crd.cel import first, formatted, number, seconds, text
+from controller.crd.cel import first, formatted, number, seconds, text, whole
+from controller.crd.models import VERSION_NAME
+from controller.crd.revisions import VERSION_LABEL
+from controller.crd.routes import ROUTERS_ONLY
 from controller.crd.table import D, Form, Rule
 from controller.crd.warmups import SENDERS_OWN
 
@@ -56,6 +59,12 @@ def _named_once(on: str, field: str) -> Form:
         "%s is named twice: leave one out",
         (first(items, f"{items}.exists(j, w, j < i && w == v)", said),),
     )
+
+
+def _by_route(holds: str, says: str, *arguments: str, path: str = "") -> Form:
+    """What must hold of a rollout whose traffic a gateway moves."""
+    is_ours = "!has(self.traffic) || !has(self.traffic.httpRoute)"
+    return Form("RolloutSpec", f"{is_ours} || ({holds})", says, arguments, path)
 
 
 # Places where stages name something
@@ -389,7 +398,7 @@ _NO_SUCH_CHECK: Final = (
     '!(has(self.checks) ? self.checks.exists(c, c.name == n) : n in ["errors", "agreement"])'
 )
 _NO_SUCH_VERSION: Final = "%s is not among spec.versions: name one of them, or add it"
-_VERSION_NAMES: Final = "self.versions.exists(v, v.name == {})"
+_VERSION_NAMES: Final = "(has(self.versions) && self.versions.exists(v, v.name == {}))"
 _RECORDED: Final = 'has(self.warmup) && self.warmup.requests.from == "recorded"'
 _OWN: Final = f"[{', '.join(text(name) for name in sorted(SENDERS_OWN))}]"
 
@@ -423,11 +432,66 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
             path=".readiness",
         ),
     ),
+    "one-way": (
+        Form(
+            "RolloutSpec",
+            "has(self.template) || has(self.versions)",
+            "it says not what serves: write versions and target, or template and port",
+        ),
+        Form(
+            "RolloutSpec",
+            "!has(self.template) || !has(self.versions)",
+            "template and versions are both there: write one of them",
+            path=".template",
+        ),
+    ),
+    "required": (
+        Form(
+            "RolloutSpec",
+            "!has(self.versions) || has(self.target)",
+            "it is missing: write the name of the version that shall serve everything",
+            path=".target",
+        ),
+        Form(
+            "RolloutSpec",
+            "has(self.template) || !has(self.port)",
+            "it is for the pods of template: leave it out",
+            path=".port",
+        ),
+        Form(
+            "RolloutSpec",
+            "!has(self.template) || has(self.versions) || has(self.port)",
+            "it is missing: write the port that the pods of template serve at, such as 8080",
+            path=".port",
+        ),
+        Form(
+            "RolloutSpec",
+            "!has(self.template) || has(self.versions) || !has(self.target)",
+            "the template is the target: leave it out",
+            path=".target",
+        ),
+        Form(
+            "RolloutSpec",
+            "!has(self.template) || has(self.versions) || !has(self.initialStable)",
+            "the first template is stable once it serves: leave it out",
+            path=".initialStable",
+        ),
+    ),
+    "version-label": (
+        Form(
+            "PodMetadata",
+            f"!has(self.labels) || !({text(VERSION_LABEL)} in self.labels)"
+            f" || {whole(f'self.labels[{text(VERSION_LABEL)}]', VERSION_NAME)}",
+            "headgate.dev/version: %s is not a name of a version: lower-case letters, digits and -, such as v8",
+            (f"self.labels[{text(VERSION_LABEL)}]",),
+            path=".labels",
+        ),
+    ),
     "unique-version-names": (_unique("RolloutSpec", "versions", "spec.versions"),),
     "unique-versions": (
         Form(
             "RolloutSpec",
-            f"self.versions.all(i, v, !self.versions.exists(j, w, j < i && {_SERVES_THE_SAME}))",
+            f"!has(self.versions) || self.versions.all(i, v, !self.versions.exists(j, w, j < i && {_SERVES_THE_SAME}))",
             "%s serves the very same as another, so nothing could tell them apart: leave one out, or give one a digest of its own",
             (
                 first(
@@ -450,14 +514,14 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
     "known-version": (
         Form(
             "RolloutSpec",
-            _VERSION_NAMES.format("self.target"),
+            f"!has(self.target) || !has(self.versions) || {_VERSION_NAMES.format('self.target')}",
             _NO_SUCH_VERSION,
             ("self.target",),
             path=".target",
         ),
         Form(
             "RolloutSpec",
-            f"!has(self.initialStable) || {_VERSION_NAMES.format('self.initialStable')}",
+            f"!has(self.initialStable) || !has(self.versions) || {_VERSION_NAMES.format('self.initialStable')}",
             _NO_SUCH_VERSION,
             ("self.initialStable",),
             path=".initialStable",
@@ -861,6 +925,83 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
             path=".warmup.maxWait",
         ),
     ),
+    "traffic-form": (
+        Form(
+            "Traffic",
+            "!(has(self.router) && has(self.httpRoute))",
+            "router and httpRoute are both there: write one of them",
+        ),
+        Form(
+            "HttpRoute",
+            "has(self.rules) || has(self.gateways)",
+            "say which gateways carry it: gateways: [{name: public}]; or, of a route that is there already, "
+            "which rules are Headgate's: rules: [model]",
+        ),
+        Form(
+            "HttpRoute",
+            "!has(self.rules) || !(has(self.gateways) || has(self.hostnames))",
+            "the route with these rules has its own gateways and hostnames: leave them out here",
+            path=".rules",
+        ),
+    ),
+    "route-versions": (
+        _by_route(
+            "self.versions.all(v, has(v.service))",
+            "%s",
+            first(
+                "self.versions",
+                "!has(v.service)",
+                formatted(
+                    "spec.versions[%d]: an HTTPRoute names Services: write service for version %s",
+                    "i",
+                    "v.name",
+                ),
+            ),
+        ),
+        _by_route(
+            "self.versions.all(v, !has(v.service) || type(v.service.port) == int)",
+            "%s",
+            first(
+                "self.versions",
+                "has(v.service) && type(v.service.port) != int",
+                formatted(
+                    "spec.versions[%d].service.port: an HTTPRoute names ports by their number: write it", "i"
+                ),
+            ),
+        ),
+    ),
+    "route-evidence": (
+        _by_route(
+            "has(self.checks)",
+            "left out, they are what routers measure, and a gateway tells nothing: write prometheus checks, or []",
+            path=".checks",
+        ),
+        _by_route(
+            "!has(self.checks) || self.checks.all(v, !has(v.metric))",
+            "%s",
+            first(
+                "self.checks",
+                "has(v.metric)",
+                formatted(
+                    "spec.checks[%d].metric: routers measure it, and a gateway tells nothing: use prometheus",
+                    "i",
+                ),
+            ),
+        ),
+    ),
+    "route-abilities": (
+        _by_route("!has(self.identity)", ROUTERS_ONLY, path=".identity"),
+        _by_route("!has(self.overrides)", ROUTERS_ONLY, path=".overrides"),
+        _by_route(
+            "self.versions.all(v, !has(v.rewrite))",
+            "%s",
+            first(
+                "self.versions",
+                "has(v.rewrite)",
+                formatted(f"spec.versions[%d].rewrite: {ROUTERS_ONLY}", "i"),
+            ),
+        ),
+    ),
 }
 
 UNSEEN: Final[Mapping[str, str]] = {
@@ -872,6 +1013,7 @@ UNSEEN: Final[Mapping[str, str]] = {
     "check-cannot-conclude": "the same for errors and agreement where the rollout writes no checks",
     "cron-fires": "a cron expression as days: CEL knows no calendar",
     "freeze-order": "from and until of which only one has an offset: CEL knows no time zones",
+    "route-abilities": "what a stage of a rollout by httpRoute asks (minPairs, cookies, prefix): the rule would cost more than it may",
     "window-opens": "windows and freezes as times of a year: CEL knows no calendar and no time zones",
 }
 """What of a rule the API server cannot see, and why."""

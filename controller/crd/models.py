@@ -125,9 +125,9 @@ def _happening(text: str) -> str:
     return text
 
 
-_LABEL: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+VERSION_NAME: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 Name = Annotated[
-    str, _matches(_LABEL, "is not a name: lower-case letters, digits and -, at most 63, such as v8", 63)
+    str, _matches(VERSION_NAME, "is not a name: lower-case letters, digits and -, at most 63, such as v8", 63)
 ]
 ObjectName = Annotated[
     str,
@@ -212,6 +212,17 @@ Port = Annotated[
         }
     ),
 ]
+HostName = Annotated[
+    str,
+    _matches(
+        r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+        "is not a host name, such as models.example.com or *.example.com",
+        253,
+    ),
+]
+PortNumber = Annotated[int, Field(ge=1, le=65_535)]
+LabelText = Annotated[str, Field(max_length=253)]
+PodLabel = Annotated[str, Field(max_length=63)]
 CheckName = Name
 CheckNames = Annotated[list[CheckName], Field(max_length=32)]
 Text = Annotated[str, Field(max_length=4096)]
@@ -309,6 +320,46 @@ class Version(Model):
     """Digest of the model itself (sha256:…), so that another model at the same place is another version."""
     rewrite: Rewrite | None = None
     """Another path or model name than the client's, for this version only."""
+
+
+class Container(Model):
+    """One container of a pod, as Kubernetes has it; Headgate looks at its name and image only."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Name
+    """What the container is called."""
+    image: Annotated[str, Field(min_length=1, max_length=1024)]
+    """What it is started from."""
+
+
+class PodSpec(Model):
+    """What runs in a pod, as Kubernetes has it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    containers: Annotated[list[Container], Field(min_length=1, max_length=32)]
+    """The containers of a pod."""
+
+
+class PodMetadata(Model):
+    """Labels and annotations of the pods; the label headgate.dev/version says what the version is called."""
+
+    model_config = ConfigDict(extra="allow")
+
+    labels: Annotated[dict[LabelText, PodLabel], Field(max_length=64)] = {}
+    """Labels of the pods. With headgate.dev/version: v8 the version is called v8, else after its hash."""
+
+
+class PodTemplate(Model):
+    """The pods of a managed rollout, as in a Deployment."""
+
+    model_config = ConfigDict(extra="allow")
+
+    metadata: PodMetadata = PodMetadata()
+    """Labels and annotations of the pods."""
+    spec: PodSpec
+    """What runs in them."""
 
 
 # Stages: how traffic moves
@@ -690,11 +741,11 @@ class Guard(Model):
     """When a router takes the candidate's share away by itself."""
 
     errors: Annotated[float, Percent("0.1%", "99%")] = 0.2
-    """It trips when the candidate's share of errors is above this,"""
+    """The guard trips when the candidate's share of errors is above this, and above `times` stable's."""
     times: Annotated[float, Field(ge=1, le=1000)] = 10.0
-    """and so many times stable's share,"""
+    """And above so many times stable's share."""
     at_least: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    """with at least so many errors in the window."""
+    """And when there are at least so many errors in the window."""
     window: Annotated[int, Milliseconds("1s", "10m")] = 10_000
     """The time over which is counted."""
     alone_errors: Annotated[float, Percent("0.1%", "99%")] = 0.5
@@ -926,22 +977,61 @@ class Notification(Model):
     """Name of a sink that the administrator configured."""
 
 
+class GatewayRef(Model):
+    """A Gateway that shall carry the route."""
+
+    name: ObjectName
+    """Name of the Gateway."""
+    namespace: Name | None = None
+    """Its namespace; left out, the rollout's."""
+    section_name: Name | None = None
+    """One of its listeners; left out, all."""
+
+
+class HttpRoute(Model):
+    """A Gateway API HTTPRoute that moves the traffic: one of Headgate's own, or named rules of one that is there."""
+
+    name: ObjectName
+    """Name of the HTTPRoute, in the rollout's namespace."""
+    gateways: Annotated[list[GatewayRef], Field(min_length=1, max_length=8)] | None = None
+    """Gateways that carry the route that Headgate makes."""
+    hostnames: Annotated[list[HostName], Field(max_length=16)] | None = None
+    """Host names that the route that Headgate makes is for; left out, all."""
+    rules: Annotated[list[Name], Field(min_length=1, max_length=16)] | None = None
+    """Names of rules of a route that is there already: only their backends and mirrors are changed, nothing else of it."""
+
+
+class RouterTraffic(Model):
+    """Headgate's own routers."""
+
+    planned: ClassVar[Mapping[str, str]] = {"takeOver": "taking over a Service is not there yet"}
+
+
+class Traffic(Model):
+    """Who moves the traffic: Headgate's routers (if nothing is said), or a gateway."""
+
+    router: RouterTraffic | None = None
+    """Headgate's own routers, which also count, compare and guard."""
+    http_route: HttpRoute | None = None
+    """A gateway, by an HTTPRoute. Only prometheus checks can see what happens there, and nothing is compared."""
+
+
 class RolloutSpec(Model):
     """Everything the user asks for."""
 
     planned: ClassVar[Mapping[str, str]] = {
-        "port": "managed pods need the Kubernetes controller; write versions",
-        "template": "managed pods need the Kubernetes controller; write versions",
-        "workloadRef": "adopting a Deployment needs the Kubernetes controller; write versions",
+        "workloadRef": "adopting a Deployment is not there yet; write its pod template as template, or versions",
         "slices": "slices are not there yet",
-        "deletionPolicy": "it needs the Kubernetes controller",
-        "traffic": "there is one data plane as yet, our router",
         "match": "it is a stage: write it in strategy.stages",
     }
-    target: Name
-    """The version that shall end up serving everything; changing it starts a rollout."""
-    versions: Annotated[list[Version], Field(min_length=1, max_length=16)]
+    target: Name | None = None
+    """The version that shall end up serving everything; changing it starts a rollout. Goes with versions."""
+    versions: Annotated[list[Version], Field(min_length=1, max_length=16)] = []
     """The versions there are, by name. Keep the stable one in until another is promoted."""
+    template: PodTemplate | None = None
+    """Instead of versions, on a cluster: the pods that serve. Any change of it is a new version and starts a rollout."""
+    port: PortNumber | None = None
+    """The port that the pods of template serve at."""
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """How many processes (on a cluster: pods) of each version that Headgate runs; see capacity."""
     strategy: Strategy
@@ -980,11 +1070,12 @@ class RolloutSpec(Model):
     """Whom to ask before, or tell after, something."""
     notifications: Annotated[list[Notification], Field(max_length=16)] = []
     """Whom to tell of what."""
+    traffic: Traffic | None = None
+    """Who moves the traffic; left out, Headgate's routers."""
+    deletion_policy: Literal["Delete", "Orphan"] = "Delete"
+    """What becomes of the pods of template when the rollout is deleted: they go with it, or stay and belong to nobody."""
     paused: bool = False
     """true: the ramp stays where it is; checks go on, and a Fail still rolls back."""
-
-
-LabelText = Annotated[str, Field(max_length=253)]
 
 
 class Metadata(Model):

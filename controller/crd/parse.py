@@ -13,6 +13,7 @@ from controller.crd import convert
 from controller.crd.documents import DEPTH_MAX, NODES_MAX
 from controller.crd.faults import Fault, Refused, from_pydantic
 from controller.crd.models import API_VERSION, KIND, ModelRollout
+from controller.crd.places import Place, misplaced
 from controller.crd.rules import broken
 
 _SERVER_METADATA: Final = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
@@ -31,10 +32,14 @@ class Parsed:
 
 
 def parse(
-    document: object, *, providers: Collection[str] | None = None, sinks: Collection[str] | None = None
+    document: object,
+    *,
+    providers: Collection[str] | None = None,
+    sinks: Collection[str] | None = None,
+    place: Place | None = None,
 ) -> Parsed | Refused:
     """The rollout, or every fault found. With `providers` and `sinks` (names in the configuration), checks and
-    notifications must name one of them."""
+    notifications must name one of them; with `place`, nothing may be in it that cannot run there."""
     if not isinstance(document, Mapping):
         return Refused((Fault("", "type", f"a rollout is a mapping, with apiVersion: {API_VERSION}"),))
     misfit = unfit(document)
@@ -53,6 +58,7 @@ def parse(
         return Refused(from_pydantic(error, ModelRollout))
     faults = broken(rollout) + (() if providers is None else _unknown_providers(rollout, providers))
     faults += () if sinks is None else _unknown_sinks(rollout, sinks)
+    faults += () if place is None else tuple(misplaced(rollout, place))
     if faults:
         return Refused(faults)
     wanted["metadata"]["namespace"] = rollout.metadata.namespace
@@ -151,7 +157,7 @@ def changes(
 
 def _creation(rollout: ModelRollout) -> tuple[Fault, ...]:
     spec = rollout.spec
-    if len(spec.versions) == 1 or spec.initial_stable is not None:
+    if len(spec.versions) < 2 or spec.initial_stable is not None:
         return ()
     names = ", ".join(version.name for version in spec.versions if version.name != spec.target)
     return (
@@ -165,6 +171,8 @@ def _creation(rollout: ModelRollout) -> tuple[Fault, ...]:
 
 
 def _stable_kept(rollout: ModelRollout, name: str, identity: str) -> tuple[Fault, ...]:
+    if rollout.spec.template is not None:
+        return ()
     known = convert.identities(rollout)
     index = next((i for i, version in enumerate(rollout.spec.versions) if version.name == name), None)
     if index is None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from controller.core.spec import AUTO_EVERY_S, AUTO_WEIGHTS
-from controller.crd import warmups
+from controller.crd import routes, sources, warmups
 from controller.crd.convert import identities
 from controller.crd.faults import FAULTS_MAX, Fault
 from controller.crd.forms import with_forms
@@ -138,10 +138,12 @@ def _base_dir(rollout: ModelRollout) -> Iterator[Finding]:
 def _named_versions(rollout: ModelRollout) -> Iterator[Finding]:
     names = [version.name for version in rollout.spec.versions]
     overrides = rollout.spec.overrides
-    named: list[tuple[str, str | None]] = [
-        ("spec.target", rollout.spec.target),
-        ("spec.initialStable", rollout.spec.initial_stable),
-    ]
+    named: list[tuple[str, str | None]] = []
+    if names:
+        named = [
+            ("spec.target", rollout.spec.target),
+            ("spec.initialStable", rollout.spec.initial_stable),
+        ]
     for index, name in enumerate(overrides.allow or () if overrides is not None else ()):
         named.append((f"spec.overrides.allow[{index}]", name))
     for at in placed(rollout.spec.strategy):
@@ -558,9 +560,12 @@ def _warmup_times(rollout: ModelRollout) -> Iterator[Finding]:
     yield from warmups.times(rollout.spec)
 
 
-_RULES: Final = (
+_RULES: Final[tuple[Rule[ModelRollout], ...]] = (
     Rule("one-source", _one_source),
     Rule("readiness-place", _readiness_place),
+    Rule("one-way", lambda rollout: sources.one_way(rollout.spec)),
+    Rule("required", lambda rollout: sources.company(rollout.spec)),
+    Rule("version-label", lambda rollout: sources.version_label(rollout.spec)),
     Rule("unique-version-names", _unique_names),
     Rule("unique-versions", _unique_identities),
     Rule("port-placeholder", _port_placeholder),
@@ -601,6 +606,10 @@ _RULES: Final = (
     Rule("hook-on-fail", _hook_on_fail),
     Rule("warmup-requests", _warmup_requests),
     Rule("warmup-times", _warmup_times),
+    Rule("traffic-form", routes.form),
+    Rule("route-versions", routes.versions),
+    Rule("route-evidence", routes.evidence),
+    Rule("route-abilities", routes.abilities),
 )
 RULES: Final = with_forms(_RULES)
 """The table, in the order in which faults are listed."""

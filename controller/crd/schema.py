@@ -86,6 +86,8 @@ class _Builder:
         }
         if node.get("required"):
             found["required"] = node["required"]
+        if model.model_config.get("extra") == "allow":
+            found |= ANY
         if model.null_is_default:
             found["minProperties"] = 1  # in words that CEL cannot say: it takes null for absent
         return _ruled(found, self._forms.get(name, ()))

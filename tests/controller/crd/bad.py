@@ -36,6 +36,25 @@ def versions(index: int, **fields: Any) -> Change:
     return lambda spec: spec["versions"][index].update(fields)
 
 
+def by_gateway(*change: Change, **fields: Any) -> Change:
+    """A rollout that a gateway carries, sound but for these changes and fields of its spec."""
+
+    def apply(spec: Document) -> None:
+        spec.update(
+            versions=[
+                {"name": name, "service": {"name": f"fraud-{name}", "port": 8080}} for name in ("v7", "v8")
+            ],
+            checks=[REDO],
+            strategy={"canary": {"weights": ["5%"]}},
+            traffic={"httpRoute": {"name": "fraud", "gateways": [{"name": "public"}]}},
+        )
+        spec.update(fields)
+        for one in change:
+            one(spec)
+
+    return apply
+
+
 INLINE: Document = {"from": "inline", "inline": [{"path": "/infer", "body": {}}]}
 
 
@@ -51,10 +70,40 @@ def matching(**fields: Any) -> Document:
     return {"match": {"headers": [{"name": "x-beta"}]} | fields}
 
 
+POD: Document = {"spec": {"containers": [{"name": "model", "image": "model:8"}]}}
+
+
+def managed(**fields: Any) -> Change:
+    """A rollout with a pod template, sound but for these fields of its spec."""
+
+    def apply(spec: Document) -> None:
+        for name in ("versions", "target", "initialStable"):
+            del spec[name]
+        spec.update(template=POD, port=8080)
+        spec.update(fields)
+        for name in [name for name in fields if fields[name] is None]:
+            del spec[name]
+
+    return apply
+
+
 SHADOW, CANARY, FULL, FLIP = {"shadow": {}}, {"canary": {"weights": ["5%"]}}, {"full": {}}, {"flip": {}}
 PROCESS = {"command": ["serve", "{port}"], "readiness": {"httpGet": {"path": "/ready"}}}
 
 BROKEN: list[tuple[str, Change, str, str]] = [
+    ("one-way", managed(template=None, port=None), "spec", "write versions and target, or"),
+    ("one-way", lambda spec: spec.update(template=POD, port=80), "spec.template", "both there"),
+    ("required", lambda spec: spec.pop("target"), "spec.target", "it is missing: write the name"),
+    ("required", lambda spec: spec.update(port=8080), "spec.port", "leave it out"),
+    ("required", managed(port=None), "spec.port", "it is missing: write the port"),
+    ("required", managed(target="v8"), "spec.target", "the template is the target"),
+    ("required", managed(initialStable="v8"), "spec.initialStable", "leave it out"),
+    (
+        "version-label",
+        managed(template=POD | {"metadata": {"labels": {"headgate.dev/version": "v8.1"}}}),
+        "spec.template.metadata.labels",
+        "is not a name of a version",
+    ),
     ("one-source", versions(0, process=PROCESS), "spec.versions[0]", "has both url and process"),
     (
         "one-source",
@@ -551,6 +600,76 @@ BROKEN: list[tuple[str, Change, str, str]] = [
         "spec.hooks[0].onFail",
         "nothing to roll back",
     ),
+    (
+        "traffic-form",
+        by_gateway(traffic={"router": {}, "httpRoute": {"name": "fraud", "rules": ["model"]}}),
+        "spec.traffic",
+        "write one of them",
+    ),
+    (
+        "traffic-form",
+        by_gateway(traffic={"httpRoute": {"name": "fraud"}}),
+        "spec.traffic.httpRoute",
+        "say which gateways carry it",
+    ),
+    (
+        "traffic-form",
+        by_gateway(traffic={"httpRoute": {"name": "fraud", "rules": ["model"], "hostnames": ["a.example"]}}),
+        "spec.traffic.httpRoute.rules",
+        "leave them out here",
+    ),
+    (
+        "route-versions",
+        by_gateway(lambda spec: spec["versions"][1].update(service=None, url="http://127.0.0.1:1")),
+        "spec.versions[1]",
+        "write service for version v8",
+    ),
+    (
+        "route-versions",
+        by_gateway(lambda spec: spec["versions"][1]["service"].update(port="http")),
+        "spec.versions[1].service.port",
+        "by their number",
+    ),
+    ("route-evidence", by_gateway(checks=[REDO, ERRORS]), "spec.checks[1].metric", "use prometheus"),
+    ("route-evidence", by_gateway(checks=None), "spec.checks", "write prometheus checks, or []"),
+    (
+        "route-abilities",
+        by_gateway(identity={"key": "header:x-user-id"}),
+        "spec.identity",
+        "only Headgate's routers",
+    ),
+    (
+        "route-abilities",
+        by_gateway(overrides={"header": "x-version"}),
+        "spec.overrides",
+        "only Headgate's routers",
+    ),
+    (
+        "route-abilities",
+        by_gateway(lambda spec: spec["versions"][0].update(rewrite={"path": "/v2"})),
+        "spec.versions[0].rewrite",
+        "only Headgate's routers",
+    ),
+    (
+        "route-abilities",
+        by_gateway(strategy={"stages": [{"shadow": {"minPairs": 5, "checks": []}}, CANARY, FULL]}),
+        "spec.strategy.stages[0].shadow.minPairs",
+        "only Headgate's routers",
+    ),
+    (
+        "route-abilities",
+        by_gateway(strategy={"stages": [matching(checks=[]), CANARY, FULL]}),
+        "spec.strategy.stages[0].match.headers[0]",
+        "write exact",
+    ),
+    (
+        "route-abilities",
+        by_gateway(
+            strategy={"stages": [{"match": {"cookies": [{"name": "a"}], "checks": []}}, CANARY, FULL]}
+        ),
+        "spec.strategy.stages[0].match.cookies",
+        "only Headgate's routers",
+    ),
 ]
 """What breaks a rule of the table: the rule, the change to a sound spec, the field, and words of the refusal."""
 
@@ -576,8 +695,7 @@ UNKNOWN = [
     ("checks.0.noWorseThan.rato", "did you mean ratio?"),
     ("Target", "did you mean target?"),
     ("slices", "this version of Headgate does not know it: slices are not there yet"),
-    ("template", "need the Kubernetes controller"),
-    ("workloadRef", "needs the Kubernetes controller"),
+    ("workloadRef", "adopting a Deployment is not there yet"),
     ("match", "it is a stage: write it in strategy.stages"),
     ("strategy.stages.1.match.header", "did you mean headers?"),
     ("versions.0.auth", "come with TLS to upstreams"),

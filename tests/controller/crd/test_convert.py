@@ -123,7 +123,7 @@ def test_checks_are_converted_with_their_limits() -> None:
     [
         ({"noWorseThan": {"ratio": 2}}, core_checks.NoWorse(2.0, 0.0002)),
         ({"noWorseThan": {"plus": "0.5pp"}}, core_checks.NoWorse(1.0, 0.005)),
-        ({"noWorseThan": {"ratio": 1, "plus": "0pp"}}, core_checks.NoWorse(1.0, 0.0)),
+        ({"noWorseThan": {"ratio": 1, "plus": "0.1pp"}}, core_checks.NoWorse(1.0, 0.001)),
     ],
 )
 def test_half_a_tolerance_has_a_sensible_other_half(written: Document, limit: core_checks.NoWorse) -> None:

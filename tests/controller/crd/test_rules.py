@@ -4,7 +4,7 @@ import pytest
 
 from controller.crd import Fault, Refused, parse
 from controller.crd.rules import RULES
-from tests.controller.crd.bad import BROKEN, CANARY, FULL, SHADOW, Change, stages
+from tests.controller.crd.bad import BROKEN, CANARY, FULL, SHADOW, Change, by_gateway, stages
 from tests.controller.crd.specs import ERRORS, SLO, Document, changed, flipping, sound
 
 
@@ -26,6 +26,10 @@ def test_what_breaks_a_rule_is_refused_by_that_rule_alone(
     found = faults(changed(change))
     assert [(fault.rule, fault.path) for fault in found] == [(rule, path)], found
     assert sentence in found[0].message
+
+
+def test_a_rollout_that_a_gateway_carries_has_no_fault() -> None:
+    assert faults(changed(by_gateway())) == ()
 
 
 def test_every_rule_of_the_table_is_tried() -> None:

@@ -1,0 +1,137 @@
+"""Versions of a managed rollout: each is a pod template, known by the hash of all that its pods are made from.
+
+The template is taken as it is written, except that a ConfigMap whose content is tracked is named by a copy that never
+changes. So a change of its content is another template, and going back finds the content as it was.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+VERSION_LABEL: Final = "headgate.dev/version"
+"""On a pod template: what its version is called. On every pod of ours: which version it is of."""
+
+NAME_MAX: Final = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One version of a managed rollout. `number` counts from 1 in the order in which they came, 0: not kept yet.
+
+    `config_maps` are the copies that its template names, with what shall be in them, as far as that is known.
+    """
+
+    name: str
+    identity: str
+    template: Mapping[str, Any]
+    port: int
+    number: int = 0
+    config_maps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """What the `Workloads` port is given of it."""
+        return {
+            "name": self.name,
+            "template": self.template,
+            "port": self.port,
+            "configMaps": self.config_maps,
+        }
+
+
+def revision_of(
+    rollout: str, template: Mapping[str, Any], port: int, tracked: Mapping[str, Mapping[str, Any]]
+) -> Revision:
+    """The version that the template means now. `tracked`: ConfigMaps by name whose content is part of it."""
+    copies: dict[str, Mapping[str, Any]] = {}
+    names: dict[str, str] = {}
+    for name in sorted(set(config_maps_of(template)) & set(tracked)):
+        content = {part: tracked[name][part] for part in ("data", "binaryData") if part in tracked[name]}
+        names[name] = bounded(rollout, name, _hash(content)[:10])
+        copies[names[name]] = content
+    written = _without_nulls(_renamed(template, names))
+    identity = _hash({"template": written, "port": port})[:20]
+    asked = (written.get("metadata") or {}).get("labels") or {}
+    return Revision(asked.get(VERSION_LABEL) or f"v-{identity[:8]}", identity, written, port, 0, copies)
+
+
+def all_of(current: Revision, kept: Iterable[Revision]) -> tuple[Revision, ...]:
+    """The current version first, then the kept ones, newest first; a name belongs to the one that had it first."""
+    others = sorted(kept, key=lambda revision: -revision.number)
+    for revision in others:
+        if revision.identity == current.identity:
+            known = Revision(
+                revision.name,
+                current.identity,
+                current.template,
+                current.port,
+                revision.number,
+                current.config_maps,
+            )
+            return (known, *(other for other in others if other is not revision))
+    if any(revision.name == current.name for revision in others):
+        named = f"{current.name[: NAME_MAX - 7]}-{current.identity[:6]}"
+        return (
+            Revision(named, current.identity, current.template, current.port, 0, current.config_maps),
+            *others,
+        )
+    return (current, *others)
+
+
+def bounded(*parts: str) -> str:
+    """The parts as one name of at most 63 characters: cut where it is too long, and then told apart by a hash."""
+    name = "-".join(parts)
+    if len(name) <= NAME_MAX:
+        return name
+    return f"{name[: NAME_MAX - 9].rstrip('-.')}-{_hash(name)[:8]}"
+
+
+def config_maps_of(template: Mapping[str, Any]) -> Iterator[str]:
+    """The names of the ConfigMaps that the template's containers and volumes refer to."""
+    for reference, field_name in _references(template):
+        if isinstance(reference.get(field_name), str):
+            yield reference[field_name]
+
+
+def _references(template: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Each mapping that names a ConfigMap, and the field that does: envFrom, env, volumes and projected volumes."""
+    spec = template.get("spec")
+    if not isinstance(spec, Mapping):
+        return
+    containers = [*_list(spec, "initContainers"), *_list(spec, "containers")]
+    found = [source.get("configMapRef") for one in containers for source in _list(one, "envFrom")]
+    for variable in (variable for one in containers for variable in _list(one, "env")):
+        value = variable.get("valueFrom")
+        found.append(value.get("configMapKeyRef") if isinstance(value, Mapping) else None)
+    for volume in _list(spec, "volumes"):
+        found.append(volume.get("configMap"))
+        projected = volume.get("projected")
+        found += [source.get("configMap") for source in _list(projected, "sources")]
+    yield from ((one, "name") for one in found if isinstance(one, Mapping))
+
+
+def _renamed(template: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The template with other names for these ConfigMaps."""
+    copied: dict[str, Any] = json.loads(json.dumps(template))
+    for reference, field_name in _references(copied):
+        if isinstance(reference, dict):
+            reference[field_name] = names.get(reference.get(field_name, ""), reference.get(field_name))
+    return copied
+
+
+def _list(value: object, name: str) -> list[Mapping[str, Any]]:
+    found = value.get(name) if isinstance(value, Mapping) else None
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _without_nulls(value: Any) -> Any:
+    """A null field is an absent one, as for the API server."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _hash(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
