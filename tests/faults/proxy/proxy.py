@@ -121,6 +121,7 @@ class FaultProxy:
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_note_only)
+        self._failure: Exception | None = None
         self._flows = asyncio.Event()
         self._flows.set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault proxy")
@@ -140,6 +141,8 @@ class FaultProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        if self._failure is not None and error is None:
+            raise self._failure
 
     @property
     def url(self) -> str:
@@ -230,31 +233,42 @@ class FaultProxy:
         assert task is not None
         self._conversations[task] = client
         try:
-            while await self._exchange(requests, client):
-                pass
+            await self._converse(requests, client)
             client.close()
         except _Ended:
             client.close()
         except (_Cut, Broken, OSError, asyncio.CancelledError):
             _reset(client)
+        except Exception as exc:  # noqa: BLE001 - the outermost frame: a hook's error, raised where the proxy ends
+            self._failure = exc
+            _reset(client)
         finally:
             del self._conversations[task]
 
-    async def _exchange(self, requests: asyncio.StreamReader, client: asyncio.StreamWriter) -> bool:
-        """One request and its answer; False when the client wants no more."""
+    async def _converse(self, requests: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        """Request after request; the next is awaited during each, because a client that left is noticed so."""
         head = await read_head(requests)
-        if head is None:
-            return False
-        body = await whole(requests, head, to_close=False)
+        while head is not None:
+            body = await whole(requests, head, to_close=False)
+            coming = asyncio.ensure_future(read_head(requests))
+            try:
+                await self._exchange(head, body, client, coming)
+                head = None if head.get("connection").lower() == "close" else await coming
+            finally:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+
+    async def _exchange(
+        self, head: Head, body: bytes, client: asyncio.StreamWriter, coming: asyncio.Future[Head | None]
+    ) -> None:
         await self._flows.wait()
         exchange, fault = self._meet(head, body)
         started = time.monotonic()
         try:
             handling = _Handling(self, head, body, client, exchange)
-            await _while_connected(requests, handling.run(fault))
+            await _while_connected(coming, handling.run(fault))
         finally:
             exchange.seconds = time.monotonic() - started
-        return head.get("connection").lower() != "close"
 
     def _meet(self, head: Head, body: bytes) -> tuple[Exchange, RequestFault | None]:
         method, target, _ = head.first.split(" ", 2)
@@ -449,19 +463,18 @@ async def _for_ever() -> None:
     await asyncio.Event().wait()
 
 
-async def _while_connected(requests: asyncio.StreamReader, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work, unless the client goes first."""
+async def _while_connected(coming: asyncio.Future[Head | None], work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, unless the client goes first: then `coming`, its next request, is none."""
     doing = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(requests.read(1))
     try:
-        await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            raise Broken("the client left, or sent a request before the answer to the last")
-        doing.result()
+        either: set[asyncio.Future[Any]] = {doing, coming}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done() and coming.result() is None:
+            raise Broken("the client left")
+        await doing
     finally:
         doing.cancel()
-        gone.cancel()
-        await asyncio.gather(doing, gone, return_exceptions=True)
+        await asyncio.gather(doing, return_exceptions=True)
 
 
 def _reset(client: asyncio.StreamWriter) -> None:

@@ -265,6 +265,21 @@ def test_a_client_is_killed_before_its_write_reached_the_server_or_before_it_hea
     ]
 
 
+def test_a_hook_that_fails_fails_the_test(cluster: Testbed, through: Through) -> None:
+    def hook() -> None:
+        raise LookupError("nobody to kill")
+
+    def meet_it() -> None:
+        pair = cluster.authority.issue("another-proxy")
+        with FaultProxy(cluster.url, cluster.authority.certificate, pair) as another:
+            another.add(Rule(KillBefore(hook), verbs=WRITES))
+            with pytest.raises(BROKEN):
+                cluster.client(server=another.url).post(through.path, json={"metadata": {"name": "x"}})
+
+    with pytest.raises(LookupError, match="nobody to kill"):
+        meet_it()
+
+
 # Faults of watches.
 
 
