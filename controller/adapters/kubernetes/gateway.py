@@ -175,9 +175,11 @@ class Gateways:
 
     def _is_left_alone(self, route: _Route, plan: RoutePlan, found: Mapping[str, Any]) -> bool:
         """Does the route carry this plan already, or is it somebody else's by now, and stable not short of anything?"""
-        rules = route.asked.rules
+        rules, carried = route.asked.rules, httproute.carried(found)
         if httproute.override(found, rules) is None:
-            return httproute.carried(found) == Applied(plan.epoch, plan.generation, 0)
+            return carried == Applied(plan.epoch, plan.generation, 0)
+        if carried is not None and carried.generation == plan.generation:
+            return True  # the very plan that somebody changed
         stable = route.asked.backends.get(plan.stable)
         name = f"{stable.service}:{stable.port}" if stable is not None else ""
         there = httproute.taken_from_stable(httproute.weights_of(found, rules), name)
