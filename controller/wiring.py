@@ -32,6 +32,7 @@ from controller.api.server import api_server, listen
 from controller.core.status import Decision
 from controller.crd import Parsed, Refused, changes, parse
 from controller.crd.compiler import Compiler
+from controller.crd.places import Place
 from controller.errors import ControllerError
 from controller.ports import Compiled, Stored
 from controller.reconcile.gather import Gatherer
@@ -237,7 +238,10 @@ async def _apply(settings: LocalSettings, store: SqliteStore) -> None:
     for rollout in wanted:
         known = store.load(rollout.key)
         parsed = parse(
-            rollout.document, providers=frozenset(settings.providers), sinks=frozenset(settings.sinks)
+            rollout.document,
+            providers=frozenset(settings.providers),
+            sinks=frozenset(settings.sinks),
+            place=Place.MACHINE,
         )
         faults = changes(known.document if known else None, rollout.document, known.status if known else None)
         faults += parsed.faults if isinstance(parsed, Refused) else ()

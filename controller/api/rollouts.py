@@ -18,6 +18,7 @@ from controller.api.shown import Json, Seen
 from controller.core.analysis import forecast as forecasts
 from controller.core.status import Track
 from controller.crd import Fault, Refused, changes, parse
+from controller.crd.places import Place
 from controller.ports import Stored
 
 WAIT_S_MAX: Final = 60.0
@@ -52,7 +53,7 @@ async def document(stored: Found) -> dict[str, Any]:
 async def apply(deps: Given, key: Key, request: Request) -> JSONResponse:
     """Make the rollout what the document says; 422 with every fault, and nothing stored, if it may not be."""
     document = await read_object(request, DOCUMENT_BYTES_MAX)
-    wanted = parse(document, providers=deps.providers, sinks=deps.sinks)
+    wanted = parse(document, providers=deps.providers, sinks=deps.sinks, place=Place.MACHINE)
     if isinstance(wanted, Refused):
         raise _faulty(key, wanted.faults)
     if wanted.key != key:

@@ -58,7 +58,7 @@ def parse(
         return Refused(from_pydantic(error, ModelRollout))
     faults = broken(rollout) + (() if providers is None else _unknown_providers(rollout, providers))
     faults += () if sinks is None else _unknown_sinks(rollout, sinks)
-    faults += () if place is None else tuple(misplaced(rollout, place))
+    faults = faults or (() if place is None else tuple(misplaced(rollout, place)))
     if faults:
         return Refused(faults)
     wanted["metadata"]["namespace"] = rollout.metadata.namespace

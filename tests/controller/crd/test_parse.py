@@ -11,12 +11,13 @@ from controller.core.spec import Spec
 from controller.core.status import Status, VersionRef
 from controller.crd import Fault, Parsed, Refused, changes, load_documents, parse, to_core, version_documents
 from controller.crd.convert import identities
-from tests.controller.crd.bad import UNKNOWN, WRONG, put
+from controller.crd.places import Place
+from tests.controller.crd.bad import UNKNOWN, WRONG, managed, put
 from tests.controller.crd.specs import Document, changed, sound
 
 
-def refused(document: Any) -> tuple[Fault, ...]:
-    parsed = parse(document)
+def refused(document: Any, place: Place | None = None) -> tuple[Fault, ...]:
+    parsed = parse(document, place=place)
     assert isinstance(parsed, Refused), parsed
     return parsed.faults
 
@@ -61,6 +62,20 @@ def test_an_unknown_field_is_refused_by_its_path_with_what_was_meant(path: str, 
         written = written.replace(f".{number}", f"[{number}]")
     assert (fault.path, fault.rule) == (written, "unknown-field")
     assert sentence in fault.message
+
+
+def test_what_needs_a_cluster_is_refused_on_one_machine_and_the_other_way_round() -> None:
+    on_cluster = put("versions.1", {"name": "v8", "service": {"name": "fraud-v8", "port": 8080}})
+    (fault,) = refused(on_cluster, Place.MACHINE)
+    assert (fault.path, fault.rule) == ("spec.versions[1].service", "place")
+    assert "write url or process" in fault.message
+    assert isinstance(parse(on_cluster, place=Place.CLUSTER), Parsed)
+    (fault,) = refused(sound(), Place.CLUSTER)
+    assert (fault.path, fault.rule) == ("spec.versions[1].process", "place")
+    pods = changed(managed())
+    (fault,) = refused(pods, Place.MACHINE)
+    assert (fault.path, fault.rule) == ("spec.template", "place")
+    assert isinstance(parse(pods, place=Place.CLUSTER), Parsed)
 
 
 def test_a_warmup_from_a_config_map_is_for_kubernetes() -> None:
