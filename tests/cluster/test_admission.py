@@ -76,14 +76,14 @@ def ask(
 def policy(cluster: Testbed) -> Iterator[None]:
     """The CRDs and the policy, once the API server enforces it."""
     for folder in ("crds", "admission"):
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename", str(MANIFESTS / folder))
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(MANIFESTS / folder))
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/rolloutactions.headgate.dev")
     wait_for(
         lambda: ask(cluster, "admin", "default", "rollback", by="nobody").status_code == 403,
         "the policy is enforced",
     )
     yield
-    cluster.kubectl("delete", "--filename", str(MANIFESTS / "admission"))
+    cluster.kubectl("delete", "--kustomize", str(MANIFESTS / "admission"))
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ BAD = {name: document for name, document in bad_specs() if "nan" not in repr(doc
 def api(cluster: Testbed) -> httpx.Client:
     """The API server with the CRDs as they are committed."""
     folder = ROOT / "manifests" / "crds"
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename", str(folder))
-    names = [f"crd/{file.stem}" for file in folder.glob("*.yaml")]
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(folder))
+    names = [f"crd/{file.stem}" for file in folder.glob("*.headgate.dev.yaml")]
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
     wait_for(
         lambda: cluster.kubectl("explain", "mro.spec", check=False).returncode == 0,
@@ -117,7 +117,13 @@ def test_what_is_left_to_the_controller_is_no_more_than_is_written_down(api: htt
         if asked(api, document).is_success
         for fault in faults(document)
     }
-    assert through == {"cron-fires", "window-opens", "type", "bounds"}  # the last two are decision.guard's
+    assert through == {
+        "cron-fires",
+        "window-opens",
+        "route-abilities",
+        "type",
+        "bounds",
+    }  # the last two are decision.guard's
 
 
 FLIPPING = changed(

@@ -1,0 +1,142 @@
+"""The manifests on a real API server: it takes each of them, and pods of theirs where only `restricted` ones may run."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.testbed.cluster import Testbed, wait_for
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+EXAMPLES = MANIFESTS / "examples"
+Object = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def kinds(cluster: Testbed) -> None:
+    """The API server knows rollouts and actions."""
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(MANIFESTS / "crds"))
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/modelrollouts.headgate.dev")
+    wait_for(
+        lambda: cluster.kubectl("explain", "mro.spec", check=False).returncode == 0, "kubectl knows rollouts"
+    )
+
+
+@pytest.fixture
+def restricted(cluster: Testbed, namespace: str, kinds: None) -> str:
+    """A namespace in which only pods of Pod Security's level `restricted` may be."""
+    label = "pod-security.kubernetes.io/enforce=restricted"
+    cluster.kubectl("label", "namespace", namespace, label)
+    return namespace
+
+
+def built(cluster: Testbed, folder: Path = MANIFESTS) -> list[Object]:
+    """What kustomize makes of a folder."""
+    text = cluster.kubectl("kustomize", str(folder)).stdout
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def pods(objects: list[Object]) -> Iterator[Object]:
+    """The pods that the Deployments among these would make."""
+    for found in objects:
+        if found["kind"] == "Deployment":
+            yield found["spec"]["template"]
+
+
+def test_the_api_server_takes_what_installs_headgate(cluster: Testbed, kinds: None) -> None:
+    if cluster.kubectl("get", "namespace", "headgate", check=False).returncode != 0:
+        cluster.kubectl("create", "namespace", "headgate")
+    done = cluster.kubectl(
+        "apply", "--server-side", "--dry-run=server", "--force-conflicts", "-k", str(MANIFESTS)
+    )
+    assert len(done.stdout.splitlines()) == len(built(cluster))
+    assert "Warning" not in done.stderr
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_api_server_takes_each_example(cluster: Testbed, restricted: str, example: Path) -> None:
+    done = cluster.kubectl("-n", restricted, "create", "--dry-run=server", "-f", str(example))
+    assert "Warning" not in done.stderr
+
+
+def test_the_api_server_takes_the_routers(cluster: Testbed, restricted: str) -> None:
+    done = cluster.kubectl(
+        "-n", restricted, "apply", "--server-side", "--dry-run=server", "-k", str(MANIFESTS / "router")
+    )
+    assert "Warning" not in done.stderr
+
+
+def test_every_pod_may_run_where_only_restricted_ones_may(cluster: Testbed, restricted: str) -> None:
+    objects = [*built(cluster), *built(cluster, MANIFESTS / "router")]
+    objects += [
+        document for file in EXAMPLES.glob("*.yaml") for document in yaml.safe_load_all(file.read_text())
+    ]
+    templates = list(pods(objects))
+    assert len(templates) == 3
+    for index, template in enumerate(templates):
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"pod-{index}"},
+            "spec": template["spec"],
+        }
+        pod["spec"].pop("serviceAccountName", None)  # an account of the namespace headgate
+        answer = cluster.client().post(
+            f"/api/v1/namespaces/{restricted}/pods", params={"dryRun": "All"}, json=pod
+        )
+        assert answer.status_code == 201, answer.text
+
+
+def test_a_pod_that_asks_for_more_is_refused_there(cluster: Testbed, restricted: str) -> None:
+    """Or the test above would prove nothing."""
+    (pod, *_) = pods(built(cluster))
+    spec = pod["spec"] | {"securityContext": {}}
+    spec.pop("serviceAccountName")
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "more"}, "spec": spec}
+    answer = cluster.client().post(
+        f"/api/v1/namespaces/{restricted}/pods", params={"dryRun": "All"}, json=document
+    )
+    assert answer.status_code == 403
+
+
+def test_containers_cannot_write_where_they_run_and_say_what_they_need(cluster: Testbed) -> None:
+    for template in pods([*built(cluster), *built(cluster, MANIFESTS / "router")]):
+        for container in template["spec"]["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert container["resources"]["limits"]["memory"]
+            assert {"readinessProbe", "livenessProbe"} <= set(container)
+
+
+def rules(objects: list[Object], kind: str, name: str) -> list[Mapping[str, Any]]:
+    (found,) = [o["rules"] for o in objects if (o["kind"], o["metadata"]["name"]) == (kind, name)]
+    return list(found)
+
+
+def test_the_controller_reads_no_secrets_and_creates_no_actions(cluster: Testbed) -> None:
+    for rule in rules(built(cluster), "Role", "headgate-controller"):
+        assert "secrets" not in rule["resources"]
+        assert "*" not in [*rule["resources"], *rule["verbs"], *rule["apiGroups"]]
+        if "rolloutactions" in rule["resources"]:
+            assert "create" not in rule["verbs"]
+
+
+def test_outside_its_namespace_the_controller_only_asks_who_somebody_is(cluster: Testbed) -> None:
+    found = rules(built(cluster), "ClusterRole", "headgate-controller-identity")
+    assert [(rule["resources"], rule["verbs"]) for rule in found] == [
+        (["tokenreviews"], ["create"]),
+        (["subjectaccessreviews"], ["create"]),
+    ]
+
+
+def test_an_owner_may_all_that_can_be_asked_for(cluster: Testbed) -> None:
+    objects = built(cluster)
+    (definition,) = [
+        o for o in objects if o["metadata"]["name"] == "rolloutactions.headgate.dev" and "names" in o["spec"]
+    ]
+    spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    owner, *_ = rules(objects, "ClusterRole", "headgate-owner")
+    assert set(owner["verbs"]) == {"get", "list", "watch", *spec["properties"]["action"]["enum"]}
+    on_call, *_ = rules(objects, "ClusterRole", "headgate-on-call")
+    assert set(on_call["verbs"]) == {"get", "list", "watch", "rollback", "pause"}
