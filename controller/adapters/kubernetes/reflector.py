@@ -9,6 +9,7 @@ for that long and no longer.
 
 import asyncio
 import random
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -48,6 +49,9 @@ FAILURES_MAX: Final = 5
 
 FAILURES_LISTED: Final = 3
 """A list that succeeds ends an outage, but only a watch that goes on ends the failures: lists are expensive."""
+
+EARLY_S: Final = 3.0
+"""A watch that ends by so much before it should ended for a reason."""
 
 WATCH_S_MIN: Final = 1.0
 """A watch that the server ends sooner without having said anything has failed."""
@@ -98,6 +102,9 @@ class _Event(msgspec.Struct):
     type: str
     object: msgspec.Raw
 
+
+_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+"""A bracket, or a string, in which none counts."""
 
 _lists: Final = msgspec.json.Decoder(_List)
 _events: Final = msgspec.json.Decoder(_Event)
@@ -294,7 +301,7 @@ class Reflector:
                 raise
             return await self._page(continue_, max(limit // 8, 1))
         try:
-            page = _lists.decode(raw)
+            page = _decoded_list(raw)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unavailable(f"GET {self.path}: the answer is no list ({error})") from error
         if not page.metadata.version:
@@ -320,7 +327,7 @@ class Reflector:
             "resourceVersion": position,
             "timeoutSeconds": str(lasts_s),
         }
-        began_at = time.monotonic()
+        began_at, events = time.monotonic(), self.counts.events
         ends_at = began_at + lasts_s + self._patience.grace_s
         self._stream = stream = await self._api.stream(self.path, params)
         self.counts.watches += 1
@@ -330,7 +337,10 @@ class Reflector:
         finally:
             self._stream = None
             await stream.close()
-        if time.monotonic() - began_at >= WATCH_S_MIN:
+        lasted_s = time.monotonic() - began_at
+        # A server that goes away to be restored ends watches early, and one that was tells nothing, not even bookmarks.
+        self._is_suspect = self.counts.events == events or lasted_s < lasts_s - EARLY_S
+        if lasted_s >= WATCH_S_MIN:
             self._moves()
         elif self._position == position:
             raise Unavailable(f"GET {self.path}: the watch ended at once")
@@ -342,14 +352,18 @@ class Reflector:
             await asyncio.sleep(0)
 
     def _event(self, line: bytes) -> None:
+        self.counts.events += 1
         try:
             event = _events.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unavailable(f"GET {self.path}: the watch says what is no event ({error})") from error
+        except RecursionError:
+            self._mirror.skip("it is nested too deeply")
+            self._moves()
+            return
         obj = _decoded(event.object)
         if event.type == "ERROR":
             raise _told(self.path, obj)
-        self.counts.events += 1
         if event.type in ("ADDED", "MODIFIED", "DELETED"):
             self._mirror.event(event.type, obj)
         self._reaches(obj)
@@ -401,11 +415,38 @@ def without_managers(obj: Object) -> Object:
     return {**obj, "metadata": kept}
 
 
+def _decoded_list(raw: bytes) -> _List:
+    """The list, its items still raw. One object nested too deeply for the decoder does not hide the others."""
+    try:
+        return _lists.decode(raw)
+    except RecursionError:
+        shell, items = _cut(raw)
+        return _List(_lists.decode(shell).metadata, [msgspec.Raw(item) for item in items])
+
+
+def _cut(raw: bytes) -> tuple[bytes, list[bytes]]:
+    """A list without its items, and what is in them of objects and arrays; by counting brackets, however deep."""
+    depth = start = first = last = 0
+    items: list[bytes] = []
+    for token in _BRACKET.finditer(raw):
+        sign = token[0]
+        if sign in b"[{":
+            first = token.end() if depth == 1 and sign == b"[" else first
+            start = token.start() if depth == 2 else start
+            depth += 1
+        elif sign in b"]}":
+            depth -= 1
+            if depth == 2 and first > last:
+                items.append(raw[start : token.end()])
+            last = token.start() if depth == 1 and sign == b"]" else last
+    return raw[:first] + raw[last:], items
+
+
 def _decoded(raw: msgspec.Raw) -> object:
     """The object without `managedFields`; None if it cannot be read."""
     try:
         obj: object = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return without_managers(obj) if isinstance(obj, dict) else obj
 

@@ -261,7 +261,7 @@ class Handler(BaseHTTPRequestHandler):
                 cluster.extra.pop(me, None)
 
     def _tell(self, path: str, since: int, cut: int, seconds: float) -> None:
-        cluster, told = self.cluster, since
+        cluster, told, start = self.cluster, since, since
         while True:
             with cluster.news:
                 if since < cluster.compacted:
@@ -285,7 +285,7 @@ class Handler(BaseHTTPRequestHandler):
                 if not is_woken and not cluster.news.wait(timeout=min(seconds, 0.2)):
                     seconds -= 0.2
             if seconds <= 0:
-                if cluster.has_bookmarks:
+                if cluster.has_bookmarks and cluster.revision > start:
                     self.chunk(line("BOOKMARK", {"metadata": {"resourceVersion": str(told)}}))
                 return self.chunk(b"")
 
