@@ -22,6 +22,9 @@ from controller.adapters.kubernetes.actions import FINAL, INDEX, phase_of
 from controller.adapters.kubernetes.actions import PLURAL as ACTIONS
 from controller.adapters.kubernetes.api import Api, Misconfigured, Settings, path_of
 from controller.adapters.kubernetes.events import Events
+from controller.adapters.kubernetes.gateway import Gateways, Routers
+from controller.adapters.kubernetes.httproute import Wanted, wanted
+from controller.adapters.kubernetes.leases import Elector
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.store import GROUP, VERSION, KubernetesStore
 from controller.adapters.kubernetes.store import PLURAL as ROLLOUTS
@@ -47,6 +50,8 @@ from controller.settings import ClusterSettings
 from controller.telemetry import Metrics
 from headgate.log import Log
 
+LEASE: Final = "headgate-controller"
+
 SYNC_S: Final = 30.0
 """How long the first lists may take before that is said, again and again."""
 
@@ -54,41 +59,35 @@ Object = Mapping[str, Any]
 
 
 class Leadership(Protocol):
-    """Who may write. `transitions` is how often the lease changed hands."""
+    """Who may write, in this order: `acquire`, `lead`, `release` (see `Elector`)."""
+
+    @property
+    def transitions(self) -> int: ...
 
     def is_leader(self) -> bool: ...
 
-    def transitions(self) -> int: ...
+    async def acquire(self) -> int: ...
 
-    async def lead(self) -> None:
-        """Return once this one leads."""
-        ...
+    async def lead(self, on_lost: Callable[[str], None]) -> None: ...
 
-    async def lost(self) -> None:
-        """Return once this one leads no more."""
-        ...
-
-    async def close(self) -> None:
-        """Let another one lead."""
-        ...
+    async def release(self) -> None: ...
 
 
 class Alone:
     """The only controller there is: somebody else sees to that."""
 
+    transitions = 0
+
     def is_leader(self) -> bool:
         return True
 
-    def transitions(self) -> int:
-        return 0
+    async def acquire(self) -> int:
+        return self.transitions
 
-    async def lead(self) -> None:
-        return
-
-    async def lost(self) -> None:
+    async def lead(self, on_lost: Callable[[str], None]) -> None:
         await asyncio.Event().wait()
 
-    async def close(self) -> None:
+    async def release(self) -> None:
         return
 
 
@@ -105,6 +104,8 @@ class Cluster:
     store: KubernetesStore
     events: Events
     registry: RouterRegistry
+    gateways: Gateways
+    routers: Routers
     queue: WorkQueue
     changes: Changes
     metrics: Metrics
@@ -141,18 +142,24 @@ async def serve_cluster(settings: ClusterSettings, announce: Callable[[str], Non
             stack.push_async_callback(_ended, asyncio.create_task(part))
         if not await _first(stopping, _synced(cluster)):
             return 0
-        stack.push_async_callback(cluster.leadership.close)
-        if not await _first(stopping, cluster.leadership.lead()):
+        stack.push_async_callback(cluster.leadership.release)
+        if not await _first(stopping, cluster.leadership.acquire()):
             return 0
-        return await _serve(cluster, stopping, stack, announce)
+        leading = asyncio.create_task(cluster.leadership.lead(lambda why: None))
+        stack.push_async_callback(_ended, leading)
+        return await _serve(cluster, (stopping, leading), stack, announce)
 
 
 async def _serve(
-    cluster: Cluster, stopping: asyncio.Task[Any], stack: AsyncExitStack, announce: Callable[[str], None]
+    cluster: Cluster,
+    ends: tuple[asyncio.Task[Any], asyncio.Task[None]],
+    stack: AsyncExitStack,
+    announce: Callable[[str], None],
 ) -> int:
-    """Lead: everything that decides and writes, until it is stopped (0) or leads no more (1)."""
+    """Lead: everything that decides and writes, until the first of `ends`, a stop (0), or the second, the loss of the
+    lease (1)."""
     settings, store, queue, log = cluster.settings, cluster.store, cluster.queue, cluster.log
-    for part in (store.run(), cluster.events.run()):
+    for part in (store.run(), cluster.events.run(), cluster.gateways.run()):
         stack.push_async_callback(_ended, asyncio.create_task(part))
     stack.push_async_callback(store.flush)
     counters = PrometheusCounters(Provider(name, url) for name, url in settings.providers.items())
@@ -168,6 +175,7 @@ async def _serve(
     def on_recorded(key: str, decision: Decision | None) -> None:
         if decision is None:
             cluster.registry.drop(key)
+            cluster.gateways.drop(key)
             cluster.workloads.forget(key)
             next_at.pop(key, None)
         else:
@@ -180,7 +188,7 @@ async def _serve(
         store=store,
         workloads=cluster.workloads,
         warmth=warmer,
-        routers=cluster.registry,
+        routers=cluster.routers,
         gatherer=gatherer,
         effects=effects,
         compile_document=lambda stored: _compiled(compiler, stored),
@@ -215,20 +223,20 @@ async def _serve(
     for key in store.keys():  # noqa: SIM118  # a port, not a mapping
         queue.add(key)
     announce(f"API at http://{host}:{listener.getsockname()[1]}, leading with epoch {epoch}")
-    losing = asyncio.create_task(cluster.leadership.lost())
-    stack.push_async_callback(_ended, losing)
-    done, _ = await asyncio.wait({stopping, serving, looping, losing}, return_when=asyncio.FIRST_COMPLETED)
-    for task in done - {stopping}:
+    done, _ = await asyncio.wait({*ends, serving, looping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
         task.result()
-    return 0 if stopping in done else 1
+    return 0 if ends[0] in done else 1
 
 
 def _connect(settings: ClusterSettings) -> Cluster:
     """The parts that every replica has, also one that does not lead; nothing is sent yet."""
     log = Log("controller")
-    leadership = Alone()
-    api = Api.connect(Settings(context=settings.context, kubeconfig=settings.kubeconfig))
-    namespace = None if settings.all_namespaces else settings.namespace or api.namespace
+    api = Api.connect(
+        Settings(context=settings.context, kubeconfig=settings.kubeconfig, namespace=settings.namespace)
+    )
+    leadership: Leadership = Elector(api, LEASE, log) if settings.leader_election else Alone()
+    namespace = None if settings.all_namespaces else api.namespace
     queue, changes, compiler = WorkQueue(), Changes(), Compiler()
     writer = api.fenced(leadership.is_leader)
 
@@ -251,7 +259,7 @@ def _connect(settings: ClusterSettings) -> Cluster:
     def shown(stored: Stored, next_at: float | None) -> dict[str, Any]:
         compiled = compiler.compile(stored)
         spec = None if isinstance(compiled, Refused) else compiled.spec
-        return view.full(Seen(stored, spec, registry.observed(stored.key), time.time(), next_at), ())
+        return view.full(Seen(stored, spec, routers.observed(stored.key), time.time(), next_at), ())
 
     store = KubernetesStore(
         writer,
@@ -259,7 +267,7 @@ def _connect(settings: ClusterSettings) -> Cluster:
         actions,
         events=events,
         shown=shown,
-        transitions=leadership.transitions,
+        transitions=lambda: leadership.transitions,
         is_leader=leadership.is_leader,
         now=time.time,
         log=log,
@@ -269,7 +277,13 @@ def _connect(settings: ClusterSettings) -> Cluster:
         queue.add(key, urgent=True)
         changes.notify(key)
 
+    def wanted_route(key: str) -> Wanted | None:
+        found = rollouts.get(key)
+        return None if found is None else wanted(found)
+
     registry = RouterRegistry(store, time.time, on_router)
+    gateways = Gateways(writer, namespace, queue.add, time.time, log)
+    routers = Routers(registry, gateways, wanted_route)
     metrics = Metrics(lambda: _statuses(store))
     return Cluster(
         settings,
@@ -281,6 +295,8 @@ def _connect(settings: ClusterSettings) -> Cluster:
         store,
         events,
         registry,
+        gateways,
+        routers,
         queue,
         changes,
         metrics,

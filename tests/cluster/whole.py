@@ -76,7 +76,7 @@ class Whole:
         return Program(
             name,
             [HEADGATE, "controller", "--kubeconfig", config, "--api", f"127.0.0.1:{port}", "--token-file", self.token,
-             "--no-leader-election", *more],
+             *more],
             self.folder,
         )  # fmt: skip
 

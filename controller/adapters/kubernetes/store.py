@@ -54,9 +54,9 @@ MINE_MAX: Final = 16
 _CLOCKS: Final = frozenset(
     {"step_s", "stage_s", "total_s", "waiting_s", "warming_s", "no_data_s", "elapsed_s"}
 )
-_MOVING: Final = frozenset({"clock_at", "epoch", "message", "waiting_for", "unmet"})
-"""What of a status may be lost in a crash: times that only hold back, and what is said about them. The epoch is also
-in the lease and at the routers."""
+_MOVING: Final = frozenset({"clock_at", "message", "waiting_for", "unmet"})
+"""What of a status may be lost in a crash: times that only hold back, and what is said about them. Not the epoch: its
+first write is what shows a new leader whether its copy is the newest, before any plan of its own is out."""
 
 Shown = Callable[[Stored, float | None], dict[str, Any]]
 """The API's view of a rollout as it would be stored, and the next instant that matters."""
@@ -451,8 +451,8 @@ class KubernetesStore:
             decision.status,
             recorded.results,
             (*owed, *decision.actions),
-            _target(recorded.document),
-            _generation(found),
+            _target(recorded.document) or known.kept.target,
+            _generation(found) if recorded.document is not None else known.kept.generation,
         )
         known.next_at = decision.requeue_at
         records = [*reversed(decision.records), *known.records][:RECORDS_MAX]

@@ -98,13 +98,18 @@ class Scene:
         self.outcomes: list[Outcome | str] = []
         self.actions_made = 0
 
-    async def start(self) -> None:
-        """A controller, from nothing but what is in the cluster."""
-        self.cluster.copies.clear()
-        self.rollouts, self.actions = Copy(self.cluster, KIND), Copy(self.cluster, ACTION_KIND, INDEX)
-        for made in self.cluster.objects.values():
-            for copied in (self.rollouts, self.actions):
-                copied.hear(made, is_gone=False)
+    def copies(self) -> tuple[Copy, Copy]:
+        """What is in the cluster, as reflectors that begin now have it."""
+        made = Copy(self.cluster, KIND), Copy(self.cluster, ACTION_KIND, INDEX)
+        for kept in self.cluster.objects.values():
+            for copied in made:
+                copied.hear(kept, is_gone=False)
+        return made
+
+    async def start(self, copies: tuple[Copy, Copy] | None = None) -> None:
+        """A controller, from nothing but what is in the cluster, or in these copies of it."""
+        self.rollouts, self.actions = copies or self.copies()
+        self.cluster.copies[:] = [self.rollouts, self.actions]
         self.compiler = Compiler()
         self.store: KubernetesStore = store_over(
             self.cluster,

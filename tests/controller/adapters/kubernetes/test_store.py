@@ -208,6 +208,29 @@ def test_a_copy_that_lags_behind_our_own_writes_is_never_read() -> None:
     sound(play(story))
 
 
+def test_a_new_leader_with_an_old_copy_gives_nobody_a_share_back() -> None:
+    """What its predecessor did meanwhile comes to light at its first write, before its first plan."""
+
+    async def story(scene: Scene) -> None:
+        await on_trial(scene)
+        old = scene.copies()
+        for copied in old:
+            copied.is_lagging = True
+        await scene.act("rollback", "v2")
+        await scene.turn(1)
+        assert scene.weight("v2") == 0
+        plans = len(scene.plans)
+        scene.transitions += 1
+        await scene.start(old)
+        await scene.turn(3)
+        assert len(scene.plans) > plans
+        assert [plan.weights().get("v2", 0) for plan in scene.plans[plans:]] == [0] * (
+            len(scene.plans) - plans
+        )
+
+    sound(play(story))
+
+
 def test_many_routers_at_once_are_all_members() -> None:
     async def story(scene: Scene) -> None:
         await healthy(scene)
