@@ -53,7 +53,13 @@ def aside(draft: Draft, candidate: Candidate, step: Step | None) -> str:
         return ""
     held = closed(draft)
     passed = hooks.skipped(draft, candidate, step) if candidate.pass_to > candidate.step else None
-    why = " and ".join(why for why in (held.why if held else None, passed) if why)
+    stable = draft.status.stable
+    gone = (
+        None
+        if stable is None or draft.is_ready(stable)
+        else f"{stable.name} has no ready endpoint to go back to"
+    )
+    why = " and ".join(why for why in (held.why if held else None, passed, gone) if why)
     return f", though {why}" if why else ""
 
 

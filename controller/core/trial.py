@@ -395,9 +395,14 @@ def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
         and is_failed(draft.status, draft.status.stable.identity)
     ):
         return None  # away from a version that a person rolled back: for that one it is a decrease
-    if not draft.is_ready(draft.status.stable):
+    if not draft.is_ready(draft.status.stable) and not _rolls_forward(candidate, step):
         return f"{draft.status.stable.name if draft.status.stable else 'stable'} has no ready endpoint to go back to"
     return routers.obstacle(draft) or holds.on_move(draft, candidate)
+
+
+def _rolls_forward(candidate: Candidate, step: Step) -> bool:
+    """Did a person say that everything moves to the candidate? Then also away from a stable that serves nobody."""
+    return candidate.pass_to > candidate.step and step.weight == FULL
 
 
 def unmet(draft: Draft, candidate: Candidate, step: Step) -> str | None:

@@ -55,6 +55,7 @@ from controller.core.steps import percent
 from headgate.wire.plan import NOTHING_APPLIED, Applied, Condition, Endpoint, RoutePlan
 
 LEFT = 50
+NOT_READY = VersionObserved(is_running=True, message="its probe fails")
 
 SAID = {
     "Pass": (Verdict.PASS, Lack.NONE, False),
@@ -173,7 +174,7 @@ class Narrator:
             (r"(v\d) ready", self._ready),
             (r"warm-up: p95 of at most (\d+) ms for (\d+)s, (\d+)s at most", self._warmup),
             (r"(v\d) (is warm|warms up), its p95 is (\d+) ms", self._warms),
-            (r"(v\d) not ready", lambda name: self._seen(name, VersionObserved(message="its probe fails"))),
+            (r"(v\d) not ready", lambda name: self._seen(name, NOT_READY)),
             (r"(v\d) crashes", self._crashes),
             (r"(r\d) runs the plan", self._applies),
             (r"routers run the plan", lambda: [self._applies(name) for name in self.routers]),

@@ -65,6 +65,7 @@ def test_what_goes_wrong_with_the_target_ends_the_trial_of_all() -> None:
         ("v1 not ready", "v1 ready"),
         ("r2 joins", "r2 runs the plan"),
         ("r1 is pinned to v1", "r1 is unpinned"),
+        ("frozen from 1970-01-01 00:00 to 1970-01-02 00:00: audit", "it is 1970-01-02 00:00"),
     ],
 )
 def test_a_rival_waits_for_all_that_an_increase_waits_for(hindrance: str, cure: str) -> None:
@@ -229,6 +230,11 @@ def test_a_robots_word_against_a_rival_waits_for_a_stable_that_can_take_its_shar
     story = beside("v1 not ready", "errors says Fail of v3")
     assert weight(story, "v3") == 1000
     say(story, "v1 ready")
+    assert weight(story, "v3") == 0
+
+
+def test_a_rival_that_is_as_dead_as_stable_is_not_waited_for() -> None:
+    story = beside("v1 not ready", "v3 crashes")
     assert weight(story, "v3") == 0
 
 

@@ -49,6 +49,17 @@ def test_no_increase_without_a_ready_stable_to_go_back_to():
     assert weight(story) == 5000
 
 
+def test_a_person_may_roll_forward_away_from_a_stable_that_serves_nobody():
+    story = on_trial("errors says undecided", "v1 not ready", "ann: promote v2")
+    assert weight(story) == 10_000, "the next stage moves everything"
+    story = on_trial("v1 not ready", "ann: promote v2", stages="canary 5% every 9s, canary 50% every 9s")
+    assert weight(story) == 500, "a part of it would leave the rest where it is"
+    say(story, "ann: promote-full v2")
+    assert weight(story) == 10_000
+    story = on_trial("v1 not ready", "v2 not ready", "ann: promote-full v2")
+    assert weight(story) == 500, "nobody is sent to a version that serves nobody either"
+
+
 def test_no_increase_for_a_candidate_without_a_ready_endpoint():
     story = told("target v2", "routers run the plan", "wait 10s")
     assert candidate(story).issued_generation == 0
