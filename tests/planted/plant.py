@@ -41,7 +41,9 @@ SLOW = (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One planted fault: in `file`, below controller/core, `line` becomes `wrong`; `harm` is what a user would see.
+    """One planted fault: in `file`, `line` becomes `wrong`; `harm` is what a user would see.
+
+    `file` is below controller/core, or below controller if it begins with `reconcile/`.
 
     Indentation is left out of both lines. `line` must be found exactly once, in the function or class `inside` if
     that is given: a fault that no longer fits the code is an error, not a pass. `is_sample`: `make test` tries it.
@@ -56,7 +58,11 @@ class Fault:
 
     @property
     def path(self) -> str:
-        return f"controller/core/{self.file}"
+        return (
+            f"controller/{self.file}"
+            if self.file.startswith("reconcile/")
+            else f"controller/core/{self.file}"
+        )
 
 
 class Stale(Exception):
