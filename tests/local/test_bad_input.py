@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from controller.crd import Refused, parse
+from tests.controller.crd.bad import bad_specs
 from tests.local.machine import Machine, process, rollout
 
 
@@ -72,6 +74,38 @@ def test_a_running_controller_refuses_it_likewise_and_changes_nothing(name: str,
     assert path in refused.stderr
     assert words in refused.stderr
     assert machine.get("/v1/rollouts/default/sum").json() == before
+
+
+TABLE = {name: document for name, document in bad_specs() if "nan" not in repr(document)}  # JSON has no NaN
+
+
+def test_every_bad_spec_of_the_table_is_refused_offline_by_its_rule_and_field(tmp_path: Path) -> None:
+    """The command, as people run it; what it says of each is what `parse` says."""
+    names = [name for name in TABLE if "\n" not in repr(TABLE[name])]
+    for start in range(0, len(names), 50):
+        documents = [TABLE[name] for name in names[start : start + 50]]
+        file = tmp_path / f"bad-{start}.yaml"
+        file.write_text("\n---\n".join(json.dumps(document) for document in documents))
+        refused = Machine(tmp_path, documents[0]).run("lint", "-f", str(file), expect=1)
+        said = refused.stdout + refused.stderr
+        for document in documents:
+            parsed = parse(document)
+            assert isinstance(parsed, Refused)
+            assert f"{parsed.faults[0].path}: " in said
+            assert f"({parsed.faults[0].rule})" in said
+
+
+def test_every_bad_spec_of_the_table_is_refused_by_a_running_controller_likewise(machine: Machine) -> None:
+    before = machine.get("/v1/rollouts").json()
+    for name, document in TABLE.items():
+        parsed = parse(document)
+        assert isinstance(parsed, Refused)
+        answer = machine.put("/v1/rollouts/default/fraud", document)
+        assert answer.status_code == 422, f"{name}: {answer.text}"
+        faults = {(fault["rule"], fault["path"]) for fault in answer.json()["error"]["faults"]}
+        faults = {(rule, path) for rule, path in faults if rule != "known-provider"}  # it was given none
+        assert faults == {(fault.rule, fault.path) for fault in parsed.faults}, name
+    assert machine.get("/v1/rollouts").json() == before
 
 
 def test_yaml_that_does_not_parse_is_refused_with_its_line(machine: Machine) -> None:
