@@ -141,6 +141,20 @@ def test_a_stage_that_does_not_name_a_rival_leaves_it_without_traffic_until_one_
     assert (weight(story), weight(story, "v3")) == (3000, 3000)
 
 
+def test_a_rival_of_a_later_stage_starts_with_the_trial_and_has_nothing_until_then() -> None:
+    story = on_trial("v3 ready", stages="canary 10% every 9s, canary 30% every 9s with v3")
+    assert "id-v3" in decided(story).running
+    assert (names(story), weight(story, "v3"), rival(story).was_issued) == (["v3"], 0, False)
+
+
+def test_after_an_edit_a_rival_has_nothing_of_the_new_step_that_it_is_not_given() -> None:
+    story = beside("v3 not ready", stages="shadow 60s with v3, full")
+    say(story, "stages: shadow 90s with v3, canary 50% every 9s")
+    plan = decided(story).plan
+    assert plan is not None
+    assert [shadow.version for shadow in plan.shadows] == ["v2"]
+
+
 def test_a_shadow_gives_nobody_a_share_of_users() -> None:
     story = beside(
         "errors says Pass", stages="canary 10% every 5s, shadow 60s with v3, pause 60s, canary 30% every 9s"
