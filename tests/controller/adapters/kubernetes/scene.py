@@ -5,6 +5,7 @@ controller has in memory; what survives is in the cluster, and at the router.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from controller.reconcile.reconciler import Outcome, Reconciler
 from controller.telemetry import Metrics
 from headgate.log import Log
 from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan
+from headgate.wire.telemetry import Outcomes, Telemetry, VersionCounters
 from tests.contract.store.kubernetes import store_over
 from tests.controller.adapters.kubernetes.memory_cluster import Cluster, Copy, Json
 
@@ -97,6 +99,8 @@ class Scene:
         self.more = more
         self.outcomes: list[Outcome | str] = []
         self.actions_made = 0
+        self.requests_per_turn: dict[str, int] = {}
+        self._counted: Counter[str] = Counter()
 
     def copies(self) -> tuple[Copy, Copy]:
         """What is in the cluster, as reflectors that begin now have it."""
@@ -184,6 +188,25 @@ class Scene:
             if isinstance(offered, RoutePlan):
                 self.plans.append(offered)
                 self.applied = offered.triple
+        if self.requests_per_turn:
+            self._counted.update(self.requests_per_turn)
+            self.registry.report(self._report())
+
+    def _report(self) -> Telemetry:
+        identities = {version.name: version.identity for version in self.plans[-1].versions}
+        return Telemetry(
+            rollout=KEY,
+            router="r1",
+            boot="b1",
+            started_at=1.0,
+            at=self.now,
+            applied=str(self.applied),
+            versions=tuple(
+                VersionCounters(version=name, identity=identities[name], picked=Outcomes(requests=requests))
+                for name, requests in self._counted.items()
+                if name in identities
+            ),
+        )
 
     async def _try(self, part: Callable[[], Awaitable[None]]) -> None:
         """What a server of ours would answer 503, or retry."""

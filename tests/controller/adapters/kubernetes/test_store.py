@@ -78,6 +78,32 @@ def test_while_only_clocks_move_little_is_written_and_a_crash_only_holds_back() 
     play(story)
 
 
+@pytest.mark.parametrize("crash_after", range(10, 17))
+def test_evidence_that_a_crash_took_is_counted_again_and_none_of_it_twice(crash_after: int) -> None:
+    def samples(crashes: bool) -> int:
+        async def story(scene: Scene) -> None:
+            check = {
+                "name": "errors",
+                "metric": "requests.errors",
+                "noWorseThan": {"ratio": 1.2, "plus": "1pp"},
+            }
+            await on_trial(scene, checks=[{**check, "minRequests": 10}])
+            scene.requests_per_turn = {"v1": 90, "v2": 10}
+            await scene.turn(crash_after)
+            if crashes:
+                known = scene.stored().results[0].samples
+                await scene.crash()
+                assert scene.stored().results[0].samples <= known
+            await scene.turn(8)
+            found.append(scene.stored().results[0].samples)
+
+        found: list[int] = []
+        play(story)
+        return found[0]
+
+    assert samples(crashes=True) == samples(crashes=False) > 100
+
+
 def test_what_is_only_in_memory_is_written_at_a_stop_in_order() -> None:
     async def story(scene: Scene) -> None:
         await on_trial(scene)
