@@ -325,11 +325,14 @@ class Elector:
         transitions = _transitions(hold.lease)
         try:
             return await self._write(self._renewals, hold.lease, transitions, is_new_term=False)
+        except (Conflict, NotFound):
+            # Our own renewal whose answer was lost, a person's edit, another leader; and Conflict is also what a server
+            # says where the lease was deleted (for leases a PUT may create, and the resourceVersion forbids it).
+            pass
+        try:
+            lease = await self._read()
         except NotFound:
             return await self._restore(hold)
-        except Conflict:
-            # Our own renewal whose answer was lost, or a person's edit, or another leader: read.
-            lease = await self._read()
         if _holder(lease) != self.identity:
             raise _Taken(f"{_holder(lease) or 'nobody'} holds the lease")
         return await self._write(self._renewals, lease, transitions, is_new_term=False)

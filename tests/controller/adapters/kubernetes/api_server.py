@@ -209,9 +209,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _put(self, path: str, body: Any) -> tuple[int, Object]:
         found = self.cluster.objects.get(path)
+        wanted = body["metadata"].get("resourceVersion")
+        if found is None and "/leases/" in path and wanted is not None:
+            return refused(409, "Conflict", "the UID in the precondition differs")  # a PUT may create these
         if found is None:
             return refused(404, "NotFound", f"{path} not found")
-        wanted = body["metadata"].get("resourceVersion")
         if wanted not in (None, found["metadata"]["resourceVersion"]):
             return refused(409, "Conflict", "the object has been modified")
         return 200, self.cluster.write(path, body)
