@@ -151,6 +151,25 @@ def test_a_router_that_runs_what_is_not_remembered_may_send_everything() -> None
     assert replicas(story) == 4
 
 
+@pytest.mark.parametrize(("epoch", "count"), [(1, 1), (2, 4)])
+def test_the_last_plan_of_a_leader_that_died_may_be_another_than_the_one_of_its_number(
+    epoch: int, count: int
+) -> None:
+    """It may have published a decrease and died before it was recorded; what it sends is at most what came before."""
+    story = scaled(stages="canary 10% 20% every 60s")
+    last = story.status.generation
+    story.status = replace(story.status, recent_loads=((last - 1, 10_000), (last, 1000)))
+    router(story, applied=Applied(1, last, 1))
+    story.epoch = epoch
+    assert replicas(story) == count
+
+
+def test_what_the_present_step_needs_is_known_without_any_memory_of_plans() -> None:
+    story = scaled(stages="shadow 60s, canary 10% 20% every 60s")
+    story.status = replace(story.status, recent_loads=())
+    assert replicas(story) == 4
+
+
 def test_a_router_without_a_plan_sends_nothing() -> None:
     story = scaled("r2 joins", stages="canary 10% 20% every 60s")
     assert replicas(story) == 1
