@@ -5,6 +5,7 @@ A verb's module is imported when that verb is asked for and not before: a rollba
 the other verbs need is loaded. So this module imports neither side, and a side that is not installed has no verbs.
 """
 
+import re
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
@@ -12,6 +13,9 @@ from typing import Final
 import click
 
 GROUP: Final = "headgate.commands"
+NAME: Final = "headgate"
+PLUGIN: Final = "kubectl headgate"
+"""What it is called when kubectl runs it, as the program `kubectl-headgate`."""
 
 HELP = """Takes a new version of an ML model into production without hurting anyone.
 
@@ -22,6 +26,23 @@ HELP = """Takes a new version of an ML model into production without hurting any
   headgate status fraud                where it is, what it waits for, and why
   headgate rollback fraud              all traffic back to stable, now
 
+What it is about: this machine if `headgate up` runs here (--state, --api), else the cluster that kubectl would ask
+(--context, -n, -A). `kubectl headgate` is the same command, and means the cluster.
+
+Exit codes: 0 done, 1 refused or failed, 2 timed out.
+"""
+PLUGIN_HELP: Final = """Takes a new version of an ML model into production without hurting anyone.
+
+\b
+  kubectl headgate apply -f rollout.yaml       create a rollout, or change it
+  kubectl headgate get -w                      watch every rollout of the namespace
+  kubectl headgate set-target fraud v8         start a rollout to v8
+  kubectl headgate status fraud                where it is, what it waits for, and why
+  kubectl headgate rollback fraud              all traffic back to stable, now
+
+What it is about: the cluster of kubectl's current context and its namespace (--context, --kubeconfig, -n, -A), with
+your own rights there.
+
 Exit codes: 0 done, 1 refused or failed, 2 timed out.
 """
 
@@ -29,8 +50,12 @@ Exit codes: 0 done, 1 refused or failed, 2 timed out.
 class Verbs(click.Group):
     """The verbs of every installed side, in alphabetical order, each loaded when it is asked for."""
 
-    def __init__(self, found: dict[str, EntryPoint]) -> None:
-        super().__init__(name="headgate", help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+    def __init__(self, found: dict[str, EntryPoint], name: str = NAME) -> None:
+        super().__init__(
+            name=name,
+            help=PLUGIN_HELP if name == PLUGIN else HELP,
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
         self._found = found
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -47,18 +72,45 @@ class Verbs(click.Group):
                 group, _, verb = name.partition(" ")
                 if verb and group == cmd_name:
                     command.add_command(entry.load(), verb)
+        if self.name == PLUGIN:
+            _renamed(command)
         return command
 
 
-def root() -> Verbs:
-    """The whole command. Entry points are read now, once."""
-    return Verbs({entry.name: entry for entry in entry_points(group=GROUP)})
+def root(name: str = NAME) -> Verbs:
+    """The whole command, as `headgate` or `kubectl headgate`. Entry points are read now, once."""
+    return Verbs({entry.name: entry for entry in entry_points(group=GROUP)}, name)
+
+
+def as_plugin(text: str) -> str:
+    """The text with the command called as kubectl does; `headgate up` is of this machine, whoever asks."""
+    return re.sub(r"(?<![-\w./])(?<!kubectl )headgate (?=[a-z])(?!up\b)", f"{PLUGIN} ", text)
+
+
+def _renamed(command: click.Command) -> None:
+    """Let the help of the verb and of those below it show how it was called."""
+    command.help = as_plugin(command.help or "")
+    for option in command.params:
+        if isinstance(option, click.Option) and option.help:
+            option.help = as_plugin(option.help)
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _renamed(below)
 
 
 def main() -> None:
+    """Run the command as `headgate`."""
+    _run(NAME)
+
+
+def plugin() -> None:
+    """Run the command as `kubectl headgate`."""
+    _run(PLUGIN)
+
+
+def _run(name: str) -> None:
     """Run the command; click's usage errors exit with 1, because 2 means timed out."""
     try:
-        code = root().main(standalone_mode=False)
+        code = root(name).main(prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(1)

@@ -14,7 +14,7 @@ import click
 from controller.cli.client import Client
 from controller.cli.failures import FAILED, INTERRUPTED, TIMED_OUT, Away, Failure, end
 from controller.cli.lines import Reporter, foretold, silent, summary_line
-from controller.cli.options import actor, api_options, find, output_option, rollout_options, timeout_option
+from controller.cli.options import api_options, output_option, rollout_options, timeout_option
 from controller.cli.output import print_data
 from controller.cli.waiting import Hopeless, Reached, Verdict, is_current, is_failed, promoted, wait_for
 
@@ -149,7 +149,8 @@ def approve(
 ) -> None:
     """Approve the present stage, if it asks for people. With enough of them the rollout goes on.
 
-    Locally whoever holds the token is believed about name and roles, and the record says so.
+    Locally whoever holds the token is believed about name and roles, and the record says so. On a cluster the API
+    server holds both true.
 
     \b
       headgate approve fraud --role owner --reason "looked at 50 disagreements"
@@ -222,14 +223,11 @@ def restart(client: Client, key: str, version: str | None, reason: str, output: 
 
 @click.command("set-target")
 @click.argument("words", nargs=-1, required=True, metavar="[NAME] VERSION")
-@click.option("-n", "--namespace", help="Look in this namespace only.")
 @click.option("--wait", is_flag=True, help="Wait until it is promoted (0) or rolled back (1).")
 @timeout_option("10m", "with --wait")
 @output_option("text", "json", "yaml")
 @api_options
-def set_target(
-    client: Client, words: tuple[str, ...], namespace: str | None, wait: bool, timeout_s: float, output: str
-) -> None:
+def set_target(client: Client, words: tuple[str, ...], wait: bool, timeout_s: float, output: str) -> None:
     """Make VERSION the one that shall serve everything: this starts a rollout, through its stages.
 
     The target set back to stable calls a rollout off.
@@ -239,7 +237,7 @@ def set_target(
       headgate set-target fraud v8 --wait --timeout 30m
     """
     name, version = _name_and_version(words)
-    key = find(client, name, namespace)
+    key = client.find(name)
     answer = client.set_target(key, version)
     if output == "text":
         unchanged = answer["outcome"] == "unchanged"
@@ -278,7 +276,7 @@ def _ask(
 ) -> Json:
     """The accepted action's answer; Failure when it is refused, exit code 2 when nobody decides it `within_s`."""
     action = {"id": uuid.uuid4().hex, "verb": verb, "version": version, "reason": reason, **more}
-    action_id = client.act(key, actor(), action)
+    action_id = client.act(key, action)
     deadline = time.monotonic() + within_s
     answer = client.answer(key, action_id, within_s)
     while answer["state"] == "Pending" and time.monotonic() < deadline:
@@ -289,7 +287,7 @@ def _ask(
         )
     if answer["state"] == "Pending":
         undecided = f"{verb} of {version} on {key} is not decided after {within_s:g} s; it stands, and is done when it can be"
-        click.echo(Failure(undecided, "look into the log of `headgate up`").format_message(), err=True)
+        click.echo(Failure(undecided, client.log_hint).format_message(), err=True)
         end(TIMED_OUT)
     return answer
 
@@ -375,7 +373,7 @@ def _rolled_back(key: str, version: str, verdict: Verdict, last: Json, took_ms: 
     """The result, with the sentence that says it."""
     count = len(last.get("routers", ()))
     if verdict is None:
-        late = [router["id"] for router in last.get("routers", ()) if not router["synced"]]
+        late = [router["id"] for router in last.get("routers", ()) if router["synced"] is False]
         who = f"not acknowledged by {', '.join(late)}" if late else f"{version} still has traffic"
         message = (
             f"{key}: timed out after {took_ms / 1000:.1f} s: {who}. The rollback stands, and goes on without you; "

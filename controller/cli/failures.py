@@ -8,6 +8,8 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from headgate.cli import PLUGIN, as_plugin
+
 DONE: Final = 0
 FAILED: Final = 1
 TIMED_OUT: Final = 2
@@ -27,7 +29,8 @@ class Failure(click.ClickException):
     def format_message(self) -> str:
         """What, the faults one a line, and what to do."""
         lines = [self.message, *(f"  {fault}" for fault in self.faults)]
-        return "\n".join([*lines, f"  → {self.do}"] if self.do else lines)
+        text = "\n".join([*lines, f"  → {self.do}"] if self.do else lines)
+        return as_plugin(text) if is_plugin() else text
 
 
 class Away(Failure):
@@ -38,6 +41,12 @@ def refusal(error: Mapping[str, Any]) -> Failure:
     """What the API said in `{"what", "object", "do", "faults"}`."""
     faults = [f"{fault['path']}: {fault['message']} ({fault['rule']})" for fault in error.get("faults", ())]
     return Failure(str(error.get("what")), str(error.get("do") or ""), faults)
+
+
+def is_plugin() -> bool:
+    """Was the command called as `kubectl headgate`?"""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.find_root().info_name == PLUGIN
 
 
 def end(code: int) -> NoReturn:

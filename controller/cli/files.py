@@ -1,7 +1,7 @@
 """Reads rollouts from files, as `apply`, `up` and `lint` do: every fault with its file and line."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +10,9 @@ from controller.cli.failures import Failure
 from controller.crd import BASE_DIR, Document, Fault, Parsed, Refused, load_documents, parse
 
 STDIN: Final = Path("-")
+
+Placed = Callable[[dict[str, Any], Path], dict[str, Any]]
+"""What a document of a file in this folder means where it is going to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,37 +37,7 @@ class Found:
         return [f"{self.file}:{self.line_of(fault)}: {fault}" for fault in self.faults]
 
 
-def read(files: Iterable[Path]) -> list[Found]:
-    """Every document of the files, in order; Failure for a file that cannot be read."""
-    return [found for file in files for found in _read(file)]
-
-
-def sound(files: Iterable[Path]) -> list[Parsed]:
-    """Every rollout of the files; Failure, with all that is wrong, unless all are sound."""
-    found = read(files)
-    faults = [line for one in found for line in one.lines()]
-    if faults:
-        count = "one thing is" if len(faults) == 1 else f"{len(faults)} things are"
-        raise Failure(f"{count} wrong; nothing was changed", "mend the lines named", faults)
-    return [one.parsed for one in found if isinstance(one.parsed, Parsed)]
-
-
-def _read(file: Path) -> list[Found]:
-    documents = load_documents(_text(file))
-    if isinstance(documents, Refused):
-        return [Found(file, None, documents)]
-    folder = Path.cwd() if file == STDIN else file.resolve().parent
-    return [Found(file, document, parse(_with_base(document.content, folder))) for document in documents]
-
-
-def _text(file: Path) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
-    except OSError as error:
-        raise Failure(f"{file} cannot be read: {error.strerror}", "check the name after -f") from error
-
-
-def _with_base(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+def with_base(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The document with the folder its processes start in, where it names none itself."""
     metadata = content.get("metadata")
     if not isinstance(metadata, dict):
@@ -73,3 +46,33 @@ def _with_base(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     if not isinstance(annotations, dict) or BASE_DIR in annotations:
         return content
     return {**content, "metadata": {**metadata, "annotations": {**annotations, BASE_DIR: str(folder)}}}
+
+
+def read(files: Iterable[Path], placed: Placed = with_base) -> list[Found]:
+    """Every document of the files, in order; Failure for a file that cannot be read."""
+    return [found for file in files for found in _read(file, placed)]
+
+
+def sound(files: Iterable[Path], placed: Placed = with_base) -> list[Parsed]:
+    """Every rollout of the files; Failure, with all that is wrong, unless all are sound."""
+    found = read(files, placed)
+    faults = [line for one in found for line in one.lines()]
+    if faults:
+        count = "one thing is" if len(faults) == 1 else f"{len(faults)} things are"
+        raise Failure(f"{count} wrong; nothing was changed", "mend the lines named", faults)
+    return [one.parsed for one in found if isinstance(one.parsed, Parsed)]
+
+
+def _read(file: Path, placed: Placed) -> list[Found]:
+    documents = load_documents(_text(file))
+    if isinstance(documents, Refused):
+        return [Found(file, None, documents)]
+    folder = Path.cwd() if file == STDIN else file.resolve().parent
+    return [Found(file, document, parse(placed(document.content, folder))) for document in documents]
+
+
+def _text(file: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror}", "check the name after -f") from error

@@ -1,19 +1,20 @@
-"""What several verbs take: where the controller is, which rollout, how to print, how long to wait."""
+"""What several verbs take: where the rollouts are, which one, how to print, how long to wait."""
 
+import dataclasses
 import functools
-import getpass
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
-from controller.cli.client import Client, Where
-from controller.cli.failures import Failure
+from controller.cli.client import Client
+from controller.cli.failures import is_plugin
+from controller.cli.where import Said, client_for
 from controller.units import DURATION, DURATION_EXAMPLE, seconds
 
-STATE_DEFAULT: Final = Path(".headgate")
 WAIT_S_MAX: Final = 7 * 86_400
 
 Command = Callable[..., Any]
@@ -36,51 +37,57 @@ class DurationType(click.ParamType[float]):
         return waited_s
 
 
-def state_option(command: Command) -> Command:
+def state_option(default: Path | None = None) -> Callable[[Command], Command]:
     """`--state`: the folder of `headgate up`."""
     return click.option(
         "--state",
         type=click.Path(path_type=Path),
         envvar="HEADGATE_STATE",
-        default=STATE_DEFAULT,
+        default=default,
         show_default="./.headgate",
         show_envvar=True,
         help="The folder in which `headgate up` keeps its state.",
-    )(command)
+    )
 
 
 def api_options(command: Command) -> Command:
-    """Where the controller is; the command gets a `client`."""
+    """Where the rollouts are; the command gets a `client`."""
 
-    @state_option
-    @click.option("--api", metavar="URL", help="The API's address, instead of what the state folder says.")
+    @state_option()
+    @click.option("--api", metavar="URL", help="The address of the API of `headgate up`.")
     @click.option(
         "--token-file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="The API's token.  [default: as the state folder says]",
+        help="The token of that API.  [default: as the state folder says]",
     )
+    @click.option("--context", metavar="NAME", help="A cluster: this context of the kubeconfig.")
+    @click.option("--kubeconfig", metavar="PATH", help="A cluster: the kubeconfig.  [default: as kubectl]")
+    @click.option("-n", "--namespace", help="Look in this namespace only.  [cluster: the context's]")
+    @click.option("-A", "--all-namespaces", "is_everywhere", is_flag=True, help="Look in all namespaces.")
     @functools.wraps(command)
-    def with_client(state: Path, api: str | None, token_file: Path | None, **more: Any) -> Any:
-        return command(client=Client(Where(state, api, token_file)), **more)
+    def with_client(**given: Any) -> Any:
+        said = Said(**{field.name: given.pop(field.name) for field in dataclasses.fields(Said)})
+        return command(client=client_for(_without_environment(said)), **given)
 
     return with_client
 
 
+def _without_environment(said: Said) -> Said:
+    """HEADGATE_STATE is for those who name nothing."""
+    source = click.get_current_context().get_parameter_source("state")
+    is_meant = source is ParameterSource.COMMANDLINE or not (is_plugin() or said.is_of_a_cluster)
+    return said if is_meant else dataclasses.replace(said, state=None)
+
+
 def rollout_options(command: Command) -> Command:
-    """`[NAME]` and `-n`; the command gets the `key`, `namespace/name`, of a rollout that exists. Goes under `api_options`."""
+    """`[NAME]`; the command gets the `key`, `namespace/name`, of the rollout that is meant. Goes under `api_options`."""
 
     @click.argument("name", required=False)
-    @namespace_option
     @functools.wraps(command)
-    def with_key(client: Client, name: str | None, namespace: str | None, **more: Any) -> Any:
-        return command(client=client, key=find(client, name, namespace), **more)
+    def with_key(client: Client, name: str | None, **more: Any) -> Any:
+        return command(client=client, key=client.find(name), **more)
 
     return with_key
-
-
-def namespace_option(command: Command) -> Command:
-    """`-n NAMESPACE`."""
-    return click.option("-n", "--namespace", help="Look in this namespace only.")(command)
 
 
 def output_option(*formats: str) -> Callable[[Command], Command]:
@@ -105,39 +112,3 @@ def timeout_option(default: str, what: str) -> Callable[[Command], Command]:
         show_default=True,
         help=f"How long to wait {what}; then the exit code is 2.",
     )
-
-
-def actor() -> str:
-    """The operating system's name of who runs this."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
-
-
-def find(client: Client, name: str | None, namespace: str | None) -> str:
-    """The key of the one rollout that is meant; Failure, with the names there are, when it is not just one."""
-    if name is not None and "/" in name:
-        return name
-    keys = [f"{item['namespace']}/{item['name']}" for item in client.rollouts()]
-    return pick(keys, name, namespace)
-
-
-def pick(keys: Iterable[str], name: str | None, namespace: str | None) -> str:
-    """The one key of that name and namespace, where None means any."""
-    known = sorted(keys)
-    meant = [
-        key
-        for key in known
-        if (namespace is None or key.split("/")[0] == namespace)
-        and (name is None or key.split("/")[1] == name)
-    ]
-    if len(meant) == 1:
-        return meant[0]
-    if not known:
-        raise Failure("there is no rollout yet", "make one with `headgate apply -f rollout.yaml`")
-    wanted = f"rollout {name}" if name else "rollout"
-    wanted += f" in namespace {namespace}" if namespace else ""
-    if not meant:
-        raise Failure(f"there is no {wanted}", f"rollouts there are: {', '.join(known[:16])}")
-    raise Failure(f"there are {len(meant)} of them: which {wanted}?", f"name one of: {', '.join(meant[:16])}")

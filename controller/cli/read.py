@@ -12,19 +12,20 @@ from controller.cli import tables
 from controller.cli.client import Client
 from controller.cli.failures import DONE, FAILED, TIMED_OUT, Away, end
 from controller.cli.lines import Reporter, gist, silent, summary_line
-from controller.cli.options import (
-    api_options,
-    find,
-    namespace_option,
-    output_option,
-    rollout_options,
-    timeout_option,
-)
+from controller.cli.options import api_options, output_option, rollout_options, timeout_option
 from controller.cli.output import print_data
 from controller.cli.screen import console, show
-from controller.cli.waiting import GOALS, Goal, Hopeless, Reached, changes, healthy, wait_for
+from controller.cli.waiting import (
+    GOALS,
+    RECONNECT_S,
+    Goal,
+    Hopeless,
+    Reached,
+    changes,
+    healthy,
+    wait_for,
+)
 
-LIST_AGAIN_S: Final = 0.5
 FOREVER: Final = float("inf")
 
 Json = dict[str, Any]
@@ -33,24 +34,24 @@ Json = dict[str, Any]
 @click.command()
 @click.argument("name", required=False)
 @click.option("-w", "--watch", is_flag=True, help="Go on, and print every change.")
-@namespace_option
 @output_option("table", "wide", "json", "yaml")
 @api_options
-def get(client: Client, name: str | None, watch: bool, namespace: str | None, output: str) -> None:
+def get(client: Client, name: str | None, watch: bool, output: str) -> None:
     """List rollouts: where each is, what it waits for.
 
     \b
-      headgate get                     all of them
+      headgate get                     all of them (of a cluster: those of the context's namespace)
+      headgate get -A                  those of all namespaces
       headgate get -w                  watch them live
       headgate get fraud -o json       everything known of one, as JSON
       headgate get fraud -w -o json    one line of JSON for each change
     """
     if name is not None:
-        key = find(client, name, namespace)
+        key = client.find(name)
         source = changes(client, key, FOREVER) if watch else iter([client.status(key)])
         _show(([shown] for shown in source), output, is_watch=watch, is_one=True)
     else:
-        _show(_lists(client, namespace, is_watch=watch), output, is_watch=watch, is_one=False)
+        _show(_lists(client, is_watch=watch), output, is_watch=watch, is_one=False)
 
 
 @click.command()
@@ -126,23 +127,23 @@ def _foretold(client: Client, key: str) -> Json:
     return {**client.status(key), "forecast": client.forecast(key)}
 
 
-def _lists(client: Client, namespace: str | None, *, is_watch: bool) -> Iterator[list[Json]]:
+def _lists(client: Client, *, is_watch: bool) -> Iterator[list[Json]]:
     """The list of rollouts now, and again and again when watching."""
     is_known = is_away = False
     while True:
         try:
-            items = client.rollouts()
+            items = client.rollouts_again() if is_known else client.rollouts()
             is_known, is_away = True, False
-            yield [item for item in items if namespace is None or item["namespace"] == namespace]
+            yield items
         except Away as away:
             if not (is_watch and is_known):
                 raise
             if not is_away:
                 click.echo(f"{away.message}; trying again", err=True)
             is_away = True
+            time.sleep(RECONNECT_S)
         if not is_watch:
             return
-        time.sleep(LIST_AGAIN_S)
 
 
 def _show(source: Iterator[list[Json]], output: str, *, is_watch: bool, is_one: bool) -> None:

@@ -7,7 +7,7 @@ import click
 
 from controller.cli.client import Client
 from controller.cli.failures import TIMED_OUT, end
-from controller.cli.options import api_options, find, namespace_option, rollout_options, timeout_option
+from controller.cli.options import api_options, rollout_options, timeout_option
 
 DELETED_AGAIN_S: Final = 0.2
 
@@ -28,7 +28,7 @@ def delete(client: Client, key: str, wait: bool, timeout_s: float) -> None:
     client.delete(key)
     click.echo(f"{key} is being deleted")
     deadline = time.monotonic() + timeout_s
-    while wait and key in [f"{item['namespace']}/{item['name']}" for item in client.rollouts()]:
+    while wait and client.exists(key):
         if time.monotonic() > deadline:
             click.echo(f"{key} is not gone after {timeout_s:g} s; the deletion goes on", err=True)
             end(TIMED_OUT)
@@ -40,9 +40,8 @@ def delete(client: Client, key: str, wait: bool, timeout_s: float) -> None:
 @click.command("router forget")
 @click.argument("router")
 @click.option("--rollout", "name", help="The rollout it serves.  [default: the only one there is]")
-@namespace_option
 @api_options
-def forget(client: Client, router: str, name: str | None, namespace: str | None) -> None:
+def forget(client: Client, router: str, name: str | None) -> None:
     """Count ROUTER no more: it is gone for good, with its pod or machine.
 
     A router that is silent blocks every increase, because nobody knows what it does. One that is alive after all
@@ -52,6 +51,6 @@ def forget(client: Client, router: str, name: str | None, namespace: str | None)
       headgate status fraud                  names the routers, and when each was last heard
       headgate router forget host-1:8080 --rollout fraud
     """
-    key = find(client, name, namespace)
+    key = client.find(name)
     client.forget(key, router)
     click.echo(f"{key}: router {router} is forgotten")

@@ -37,6 +37,11 @@ COLUMNS: Final = (
 EFFECTS_SHOWN: Final = 8
 """So many of the latest hooks and notifications are on the page; `-o json` has all that are kept."""
 
+SYNCED: Final = {
+    True: ("present plan", "green"),
+    False: ("not the present plan", "yellow"),
+    None: ("known to the controller only", "dim"),
+}
 WIDE_COLUMNS: Final = (*COLUMNS[:-1], "SAMPLES", "NEXT", "WAITING-FOR")
 
 
@@ -237,13 +242,14 @@ def _routers(items: Sequence[Json]) -> Table:
     table = plain("ROUTER", "RUNS", "CANDIDATE", "HEARD", "")
     for item in items:
         heard = "never" if item["ageSeconds"] is None else f"{item['ageSeconds']:.0f} s ago"
+        heard = "-" if item["silent"] is None else heard
         share = item["candidateWeight"]["percent"] if item["candidateWeight"] else "-"
-        table.add_row(item["id"], item["applied"], share, heard, _router_notes(item))
+        table.add_row(item["id"], item["applied"] or "-", share, heard, _router_notes(item))
     return table
 
 
 def _router_notes(item: Json) -> Text:
-    notes = [("present plan", "green") if item["synced"] else ("not the present plan", "yellow")]
+    notes = [SYNCED[item["synced"]]]
     if item["silent"]:
         notes.append(("silent", "red"))
     if item["error"]:

@@ -10,6 +10,7 @@ import click
 from controller.cli import files
 from controller.cli.failures import end
 from controller.cli.options import state_option
+from controller.cli.where import STATE_DEFAULT
 from controller.settings import LocalSettings
 
 
@@ -77,7 +78,7 @@ class UrlPrefixType(click.ParamType[str]):
     multiple=True,
     help="A file of rollouts to apply at start. May be given again. Without one, those of the state folder go on.",
 )
-@state_option
+@state_option(STATE_DEFAULT)
 @click.option(
     "--listen",
     type=AddressType(is_loopback_only=False),

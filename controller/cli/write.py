@@ -29,17 +29,23 @@ file_option = click.option(
 
 @click.command()
 @file_option
+@click.option(
+    "--force-conflicts", "force", is_flag=True, help="On a cluster: the files win where others wrote a field."
+)
 @output_option("text", "json", "yaml")
 @api_options
-def apply(client: Client, paths: tuple[Path, ...], output: str) -> None:
+def apply(client: Client, paths: tuple[Path, ...], force: bool, output: str) -> None:
     """Create rollouts, or change them to what the files say. Everything is checked before anything is changed.
+
+    On a cluster this is `kubectl apply --server-side`, and what the API server refuses is said as `headgate lint` does.
 
     \b
       headgate apply -f rollout.yaml
       headgate apply -f fraud.yaml -f search.yaml
       kustomize build . | headgate apply -f -
     """
-    answers = [client.apply(rollout.key, rollout.document) for rollout in files.sound(paths)]
+    sound = files.sound(paths, client.placed)
+    answers = [client.apply(rollout.key, rollout.document, force=force) for rollout in sound]
     if output != "text":
         print_data({"items": answers}, output)
         return
