@@ -2,15 +2,14 @@
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.cluster.kinds import MANIFESTS, install
 from tests.cluster.testbed.cluster import Testbed, wait_for
 
-MANIFESTS = Path(__file__).parents[2] / "manifests"
 ACTIONS = "/apis/headgate.dev/v1alpha1/namespaces/{}/rolloutactions"
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/{}"
 
@@ -75,9 +74,7 @@ def ask(
 @pytest.fixture(scope="module")
 def policy(cluster: Testbed) -> Iterator[None]:
     """The CRDs and the policy, once the API server enforces it."""
-    for folder in ("crds", "admission"):
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(MANIFESTS / folder))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/rolloutactions.headgate.dev")
+    install(cluster, "admission")
     wait_for(
         lambda: ask(cluster, "admin", "default", "rollback", by="nobody").status_code == 403,
         "the policy is enforced",

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from controller.core.spec import Spec
 from controller.crd import Fault, Refused, load_documents, parse, to_core
 from controller.crd.forms import UNSEEN
-from tests.cluster.testbed.cluster import Testbed, wait_for
+from tests.cluster.kinds import install
+from tests.cluster.testbed.cluster import Testbed
 from tests.controller.crd.bad import bad_specs
 from tests.controller.crd.specs import AGREE, ERRORS, LATENCY, REDO, SLO, Document, changed, sound
 
@@ -27,14 +28,7 @@ BAD = {name: document for name, document in bad_specs() if "nan" not in repr(doc
 @pytest.fixture(scope="module")
 def api(cluster: Testbed) -> httpx.Client:
     """The API server with the CRDs as they are committed."""
-    folder = ROOT / "manifests" / "crds"
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(folder))
-    names = [f"crd/{file.stem}" for file in folder.glob("*.headgate.dev.yaml")]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
-    wait_for(
-        lambda: cluster.kubectl("explain", "mro.spec", check=False).returncode == 0,
-        "kubectl knows the new kinds by their short names",
-    )
+    install(cluster)
     return cluster.client()
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.testbed.cluster import Testbed, wait_for
+from tests.cluster.kinds import MANIFESTS, install
+from tests.cluster.testbed.cluster import Testbed
 
-MANIFESTS = Path(__file__).parents[2] / "manifests"
 EXAMPLES = MANIFESTS / "examples"
 Object = dict[str, Any]
 
@@ -17,11 +17,7 @@ Object = dict[str, Any]
 @pytest.fixture(scope="module")
 def kinds(cluster: Testbed) -> None:
     """The API server knows rollouts and actions."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(MANIFESTS / "crds"))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/modelrollouts.headgate.dev")
-    wait_for(
-        lambda: cluster.kubectl("explain", "mro.spec", check=False).returncode == 0, "kubectl knows rollouts"
-    )
+    install(cluster)
 
 
 @pytest.fixture
