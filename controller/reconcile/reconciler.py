@@ -14,7 +14,6 @@ from controller.core.analysis.state import FRESH, decode_state, encode_state
 from controller.core.checks import Check, CheckResult
 from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
-from controller.core.slots import weight_of
 from controller.core.spec import Spec
 from controller.core.status import Action, Decision, Observed, Phase, Status, VersionObserved
 from controller.core.warming import subject
@@ -294,11 +293,17 @@ def _wanted(checks: tuple[Check, ...], status: Status) -> frozenset[Wanted]:
 
 
 def _only_decreases(before: Status, after: Status) -> bool:
-    """Does this take share from a version that was on trial, and give none to another one?"""
-    if before.candidate is None:
+    """Does this take what it gets from a version that was on trial, and give nothing to any other but stable?"""
+    was, now = before.candidate, after.candidate
+    if was is None or not was.issued_generation or after.stable != before.stable:
         return False
-    name = before.candidate.name
-    return after.candidate is None and weight_of(after.slots, name) < weight_of(before.slots, name)
+    if now is None:
+        return True
+    as_before = (was.identity, was.attempt, was.issued_generation)
+    if (now.identity, now.attempt, now.issued_generation) != as_before:
+        return False
+    left = set(before.rivals) - set(after.rivals)
+    return any(rival.was_issued for rival in left) and set(after.rivals) <= set(before.rivals)
 
 
 def _carrying(ahead: Ahead | None, decision: Decision) -> Decision:

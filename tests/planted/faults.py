@@ -1168,7 +1168,14 @@ RIVALS = (
         "yield from (rival for rival in status.rivals if rival.step == status.candidate.step)",
         "What is known against a rival is forgotten with each step of the target.",
     ),
+    Fault(
+        "reconcile/reconciler.py",
+        "return any(rival.was_issued for rival in left) and set(after.rivals) <= set(before.rivals)",
+        "return False",
+        "With a full disk a rival that fails keeps its users.",
+    ),
 )
+
 
 MATCH = (
     Fault(

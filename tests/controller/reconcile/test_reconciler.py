@@ -11,7 +11,16 @@ from controller.adapters.routers import RouterRegistry
 from controller.core.analysis.inputs import Missing
 from controller.core.checks import AtMost, Check, Lack, Metric, PrometheusQuery
 from controller.core.effects import Effect, EffectOutcome, Hook, HookAt
-from controller.core.spec import CanaryStage, Capacity, FullStage, Spec, VersionSpec, Warmup
+from controller.core.spec import (
+    CanaryStage,
+    Capacity,
+    FullStage,
+    Match,
+    MatchStage,
+    Spec,
+    VersionSpec,
+    Warmup,
+)
 from controller.core.status import (
     Action,
     Decision,
@@ -28,7 +37,7 @@ from controller.reconcile.gather import Gatherer
 from controller.reconcile.reconciler import Again, Done, Gone, Outcome, Reconciler, Retry
 from controller.telemetry import Metrics
 from headgate.log import Log
-from headgate.wire.plan import NOTHING_APPLIED, Applied, Endpoint, RoutePlan
+from headgate.wire.plan import NOTHING_APPLIED, Applied, Condition, Endpoint, RoutePlan
 from tests.controller.at_once import at_once
 from tests.controller.memory_store import MemoryStore
 
@@ -168,19 +177,29 @@ class Scene:
         assert self.plan is not None
         return self.plan.weights().get(version, 0)
 
+    def reaches(self, version: str) -> bool:
+        """Does the router send any live request to the version?"""
+        assert self.plan is not None
+        matched = self.plan.match.weights() if self.plan.match is not None else {}
+        return self.weight(version) + matched.get(version, 0) > 0
+
 
 def compile_document(stored: Stored) -> Compiled | str:
     if stored.document.get("bad"):
         return "spec.target: v9 is not among the versions"
     checks = (Check("errors", Metric.ERRORS, AtMost(0.01)),) if stored.document["check"] else ()
     versions = tuple(VersionSpec(f"v{n}", f"id-{n}") for n in (1, 2, 3))
+    canary = CanaryStage((1000, 5000), 3.0, tuple(c.name for c in checks), to=("v2", "v3"))
+    alone = replace(canary, to=())
+    match = MatchStage(Match((Condition("header:x-beta"),)), 60.0)
+    stages = {"beside": (canary, FullStage()), "match": (match, FullStage())}
     spec = Spec(
         key=stored.key,
         generation=stored.generation,
         target=str(stored.document["target"]),
         versions=versions,
         initial_stable="v1",
-        stages=(CanaryStage((1000, 5000), 3.0, tuple(c.name for c in checks)), FullStage()),
+        stages=stages.get(str(stored.document.get("stages")), (alone, FullStage())),
         checks=checks,
         capacity=Capacity(drain_s=2.0, keep_stable_warm_s=5.0),
         warmup=Warmup() if stored.document.get("warmup") else None,
@@ -302,6 +321,28 @@ def test_a_decrease_is_in_force_though_its_record_cannot_be_written_and_an_incre
     assert not scene.store.pending_actions(KEY)
     assert Reason.ROLLING_BACK in [record.reason for record in scene.store.records(KEY, 10)]
     assert Reason.ROLLING_BACK in [event.reason for event in scene.store.events(KEY, 10)]
+
+
+@pytest.mark.parametrize(("stages", "gone"), [("beside", "v3"), ("beside", "v2"), ("match", "v2")])
+def test_whoever_is_on_trial_is_taken_off_though_it_cannot_be_recorded(stages: str, gone: str) -> None:
+    """A rival alone, the target with its rival, and one that only requests that match reach."""
+
+    async def story() -> Scene:
+        scene = Scene()
+        scene.write(check=False)
+        await scene.turn(4)
+        scene.write(check=False, target="v2", stages=stages)
+        await scene.turn(3)
+        assert scene.reaches(gone)
+        at_once(scene.store.add_action(KEY, Action("a1", Verb.ROLLBACK, gone, "ann", "no good")))
+        scene.store.is_full = True
+        assert isinstance(await scene.turn(2), Retry)
+        return scene
+
+    scene = asyncio.run(story())
+    assert not scene.reaches(gone)
+    assert scene.reaches("v3") is False
+    assert scene.reaches("v2") is (gone == "v3")
 
 
 def test_a_restarted_controller_goes_on_where_the_last_one_was() -> None:
