@@ -265,10 +265,22 @@ TRIAL = (
     ),
     Fault(
         "trial.py",
-        "if not draft.is_ready(draft.status.stable):",
+        "if not draft.is_ready(draft.status.stable) and not _rolls_forward(candidate, step):",
         "if draft.status.stable is None:",
         "The share rises while stable has no endpoint to go back to.",
         inside="obstacle",
+    ),
+    Fault(
+        "trial.py",
+        "return candidate.pass_to > candidate.step and step.weight == FULL",
+        "return candidate.pass_to > candidate.step",
+        "The end of one stage, by a person, moves users who have nothing to go back to.",
+    ),
+    Fault(
+        "trial.py",
+        "return candidate.pass_to > candidate.step and step.weight == FULL",
+        "return step.weight == FULL",
+        "The robot moves everything to a version that nobody can roll back.",
     ),
     Fault(
         "trial.py",
