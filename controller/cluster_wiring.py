@@ -170,7 +170,7 @@ async def _serve(
     stack.push_async_callback(gatherer.close)
     warmer = Warmer(lambda key, warmup: (), queue.add, log)
     stack.push_async_callback(warmer.close)
-    compiler, next_at = Compiler(), dict[str, float | None]()
+    compiler, next_at = Compiler(cluster.workloads.revisions), dict[str, float | None]()
 
     def on_recorded(key: str, decision: Decision | None) -> None:
         if decision is None:
@@ -237,7 +237,7 @@ def _connect(settings: ClusterSettings) -> Cluster:
     )
     leadership: Leadership = Elector(api, LEASE, log) if settings.leader_election else Alone()
     namespace = None if settings.all_namespaces else api.namespace
-    queue, changes, compiler = WorkQueue(), Changes(), Compiler()
+    queue, changes = WorkQueue(), Changes()
     writer = api.fenced(leadership.is_leader)
 
     def on_rollout(key: str, before: Object | None, after: Object | None) -> None:
@@ -252,7 +252,10 @@ def _connect(settings: ClusterSettings) -> Cluster:
 
     rollouts = Reflector(api, path_of(GROUP, VERSION, ROLLOUTS, namespace), on_rollout, log=log)
     actions = Reflector(api, path_of(GROUP, VERSION, ACTIONS, namespace), on_action, log=log, index=INDEX)
-    workloads = KubernetesWorkloads(writer, namespace=namespace, on_change=queue.add, log=log)
+    workloads = KubernetesWorkloads(
+        writer, namespace=namespace, rollout=rollouts.get, on_change=queue.add, log=log
+    )
+    compiler = Compiler(workloads.revisions)
     instance = os.environ.get("POD_NAME") or socket.gethostname()
     events = Events(writer, instance=instance, is_leader=leadership.is_leader, now=time.time, log=log)
 

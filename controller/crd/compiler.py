@@ -1,6 +1,6 @@
 """Stored documents as the reconciler uses them, compiled once as long as they are the same."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from controller.crd.convert import spec_of
@@ -10,6 +10,7 @@ from controller.crd.parse import parse
 from controller.crd.revisions import Revision
 from controller.ports import Compiled, Stored
 
+Revisions = Callable[[str, Mapping[str, Any]], Sequence[Revision]]
 _Asked = tuple[int, Mapping[str, Any], tuple[Revision, ...]]
 """Generation, document and versions."""
 
@@ -20,15 +21,15 @@ class Compiler:
     The generation alone does not tell: a rollout that was deleted and made anew may count from 1 again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, revisions: Revisions = lambda key, document: ()) -> None:
+        """`revisions` gives the versions of a rollout with a pod template (see `spec_of`); what it raises, `compile` does."""
+        self._revisions = revisions
         self._known: dict[str, tuple[_Asked, Compiled | Refused]] = {}
 
-    def compile(self, stored: Stored, revisions: Sequence[Revision] = ()) -> Compiled | Refused:
-        """What the document means, or every fault for which this release does not accept it.
-
-        `revisions`: the versions of a rollout with a pod template (see `spec_of`).
-        """
-        asked = (stored.generation, stored.document, tuple(revisions))
+    def compile(self, stored: Stored) -> Compiled | Refused:
+        """What the document means, or every fault for which this release does not accept it."""
+        revisions = tuple(self._revisions(stored.key, stored.document))
+        asked = (stored.generation, stored.document, revisions)
         known = self._known.get(stored.key)
         if known is None or known[0] != asked:
             known = self._known[stored.key] = (asked, _compile(stored, revisions))

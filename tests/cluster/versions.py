@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 from controller.adapters.kubernetes.api import Api, Settings
 from controller.adapters.kubernetes.workloads import KubernetesWorkloads
 from controller.core.status import VersionObserved
+from controller.crd.revisions import Revision
 from headgate.log import Log
 from tests.cluster.testbed.cluster import Testbed
 
 Json = dict[str, Any]
 T = TypeVar("T")
-WITHIN_S = 20.0
+WITHIN_S = 60.0
+ROLLOUTS = "/apis/headgate.dev/v1alpha1/namespaces/{}/modelrollouts/{}"
 
 
 def deployment(name: str, replicas: int = 2, image: str = "model:1") -> Json:
@@ -53,18 +55,27 @@ class Seeing:
     key: str
     told: list[str] = field(default_factory=list)
 
-    async def look(self, document: Mapping[str, Any], key: str = "") -> VersionObserved:
+    async def look(
+        self, document: Mapping[str, Any], key: str = "", identity: str = "identity"
+    ) -> VersionObserved:
         """What is seen of this one version now."""
-        return (await self.workloads.observe(key or self.key, {"identity": document}))["identity"]
+        return (await self.workloads.observe(key or self.key, {identity: document}))[identity]
+
+    async def look_at(self, revision: Revision) -> VersionObserved:
+        return await self.look(revision.document(), identity=revision.identity)
 
     async def until(
-        self, document: Mapping[str, Any], holds: Callable[[VersionObserved], bool], what: str
+        self,
+        document: Mapping[str, Any],
+        holds: Callable[[VersionObserved], bool],
+        what: str,
+        identity: str = "identity",
     ) -> VersionObserved:
         """What is seen once it is as expected."""
         seen = VersionObserved()
         try:
             async with asyncio.timeout(WITHIN_S):
-                while not holds(seen := await self.look(document)):
+                while not holds(seen := await self.look(document, identity=identity)):
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise AssertionError(f"not within {WITHIN_S:g} s: {what}; last seen {seen}") from None
@@ -76,13 +87,31 @@ class Seeing:
             document, lambda seen: all(word in seen.message for word in words), f"{words} in the message"
         )
 
+    async def saying_of(self, revision: Revision, *words: str) -> VersionObserved:
+        """The same of a version that is made."""
+        return await self.until(
+            revision.document(),
+            lambda seen: all(word in seen.message for word in words),
+            f"{words} in the message",
+            revision.identity,
+        )
+
 
 @asynccontextmanager
 async def seeing(cluster: Testbed, namespace: str, user: str = "admin") -> AsyncIterator[Seeing]:
     """The adapter for this namespace, with everything it needs running."""
     told: list[str] = []
     api = Api.connect(Settings(kubeconfig=str(cluster.kubeconfig(user)), namespace=namespace))
-    workloads = KubernetesWorkloads(api, namespace=namespace, on_change=told.append, log=Log("test"))
+    client = cluster.client()
+
+    def rollout(key: str) -> Json | None:
+        answer = client.get(ROLLOUTS.format(*key.split("/")))
+        found: Json = answer.json()
+        return found if answer.is_success else None
+
+    workloads = KubernetesWorkloads(
+        api, namespace=namespace, rollout=rollout, on_change=told.append, log=Log("test")
+    )
     running = asyncio.create_task(workloads.run())
     try:
         yield Seeing(workloads, f"{namespace}/fraud", told)

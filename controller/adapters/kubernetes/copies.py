@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from controller.adapters.kubernetes import endpoints, pods
 from controller.adapters.kubernetes.api import Api, path_of
+from controller.adapters.kubernetes.objects import ROLLOUT_LABEL, TRACK_LABEL
 from controller.adapters.kubernetes.raw import mapping, text
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.errors import StoreUnavailable
@@ -19,6 +20,8 @@ SERVICES: Final = "services"
 SLICES: Final = "endpointslices"
 PODS: Final = "pods"
 DEPLOYMENTS: Final = "deployments"
+REVISIONS: Final = "controllerrevisions"
+CONFIG_MAPS: Final = "configmaps"
 
 SYNC_S: Final = 3.0
 """A first list may keep a reconcile waiting for so long; then it is tried again later."""
@@ -26,10 +29,12 @@ SYNC_S: Final = 3.0
 BY_SERVICE: Final = "service"
 BY_DEPLOYMENT: Final = "deployment"
 BY_NAMESPACE: Final = "namespace"
+BY_ROLLOUT: Final = "rollout"
 
 
 class Copies:
-    """Services, EndpointSlices, pods and Deployments of one namespace, or of all (None).
+    """Services, EndpointSlices, pods and Deployments of one namespace, or of all (None), and of ControllerRevisions and
+    ConfigMaps those with our labels.
 
     `on_change(key)` is called with each rollout that looked at an object (`looks`) which then changed.
     """
@@ -38,8 +43,13 @@ class Copies:
         self._on_change = on_change
         self._lookers: dict[Looked, set[str]] = {}
         self._looks: dict[str, frozenset[Looked]] = {}
+        of_rollout = {BY_ROLLOUT: _rollout}
         self.services = Reflector(
-            api, path_of("", "v1", SERVICES, namespace), self._told(SERVICES, _itself), log=log
+            api,
+            path_of("", "v1", SERVICES, namespace),
+            self._told(SERVICES, _itself),
+            log=log,
+            index=of_rollout,
         )
         self.slices = Reflector(
             api,
@@ -56,21 +66,48 @@ class Copies:
             index={BY_DEPLOYMENT: pods.by_deployment, BY_NAMESPACE: pods.by_namespace},
         )
         self.deployments = Reflector(
-            api, path_of("apps", "v1", DEPLOYMENTS, namespace), self._told(DEPLOYMENTS, _itself), log=log
+            api,
+            path_of("apps", "v1", DEPLOYMENTS, namespace),
+            self._told(DEPLOYMENTS, _itself),
+            log=log,
+            index=of_rollout,
         )
+        self.revisions = Reflector(
+            api,
+            path_of("apps", "v1", REVISIONS, namespace),
+            self._told(REVISIONS, _itself),
+            log=log,
+            params={"labelSelector": ROLLOUT_LABEL},
+            index=of_rollout,
+        )
+        self.config_maps = Reflector(
+            api,
+            path_of("", "v1", CONFIG_MAPS, namespace),
+            self._told(CONFIG_MAPS, _itself),
+            log=log,
+            params={"labelSelector": TRACK_LABEL},
+            index=of_rollout,
+        )
+        self._looked_at = (self.services, self.slices, self.deployments)
+        self._made = (self.services, self.deployments, self.revisions, self.config_maps)
 
     async def run(self) -> None:
         """Keep them up to date until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for copy in (self.services, self.slices, self.pods, self.deployments):
+            for copy in (*self._looked_at, self.revisions, self.config_maps, self.pods):
                 group.create_task(copy.run())
+
+    @property
+    def has_what_is_made(self) -> bool:
+        """Was everything read once that versions with a pod template are made of?"""
+        return all(copy.is_synced for copy in self._made)
 
     async def wait_synced(self) -> None:
         """Until all that endpoints are made of was read once; StoreUnavailable if that takes long.
 
         Pods only say why something is not ready: without them, or the right to read them, everything else goes on.
         """
-        needed = (self.services, self.slices, self.deployments)
+        needed = self._looked_at
         if all(copy.is_synced for copy in needed):
             return
         try:
@@ -95,6 +132,10 @@ class Copies:
             self._looks[key] = wanted
         else:
             self._looks.pop(key, None)
+
+    def of_rollout(self, copy: Reflector, key: str) -> tuple[Object, ...]:
+        """The objects that carry the label of the rollout `namespace/name`."""
+        return copy.indexed(BY_ROLLOUT, key)
 
     def pods_behind(self, deployment: str) -> tuple[Object, ...]:
         """The pods of the Deployment `namespace/name`."""
@@ -135,6 +176,12 @@ class Copies:
 
 def _itself(obj: Object) -> Iterable[str]:
     yield f"{text(obj, 'metadata', 'namespace')}/{text(obj, 'metadata', 'name')}"
+
+
+def _rollout(obj: Object) -> Iterable[str]:
+    name = text(obj, "metadata", "labels", ROLLOUT_LABEL)
+    if name:
+        yield f"{text(obj, 'metadata', 'namespace')}/{name}"
 
 
 def _same_pod(before: Object, after: Object) -> bool:

@@ -1,6 +1,6 @@
 """The `Workloads` port on a cluster: what is seen of each version, wherever it comes from, and what shall run of it.
 
-A version is brought (a Service, a URL). One version that cannot be read, or whose objects are wrong, is told of in its
+A version is brought (a Service, a URL), or made from the rollout's pod template. One version that cannot be read, or whose objects are wrong, is told of in its
 own message; everything is read from copies that watches keep, so nothing here waits for the API server at rest.
 """
 
@@ -12,25 +12,46 @@ from pydantic import ValidationError
 from controller.adapters.kubernetes.api import Api
 from controller.adapters.kubernetes.brought import Brought
 from controller.adapters.kubernetes.copies import Copies, Looked
+from controller.adapters.kubernetes.managed import Managed
+from controller.adapters.kubernetes.objects import owner_of
+from controller.adapters.kubernetes.raw import mapping, number
 from controller.adapters.kubernetes.urls import Urls
 from controller.adapters.processes.version import UrlVersion, at_url
 from controller.core.status import VersionObserved, Workload
 from controller.crd.models import Version
+from controller.crd.revisions import Revision
+from controller.errors import StoreUnavailable
 from headgate.log import Log
 
 Source = Brought | UrlVersion | str
-"""Where a version comes from; a sentence when it is none that a cluster can serve."""
+"""Where a version that is not made by us comes from; a sentence when it is none that a cluster can serve."""
+
+Object = Mapping[str, Any]
+Documents = Mapping[str, Mapping[str, Any]]
 
 
 class KubernetesWorkloads:
-    """Versions of the rollouts in `namespace` (None: in all). `on_change(key)` is called, on the event loop, whenever
-    `observe` would answer differently; `run` keeps the copies, and has to be running; `close` at the end."""
+    """Versions of the rollouts in `namespace` (None: in all).
+
+    `rollout(key)` gives the ModelRollout as the API server has it, to own what is made. `on_change(key)` is called, on
+    the event loop, whenever `observe` or `revisions` would answer differently. `run` keeps the copies, and has to be
+    running; `close` at the end.
+    """
 
     def __init__(
-        self, api: Api, *, namespace: str | None, on_change: Callable[[str], None], log: Log
+        self,
+        api: Api,
+        *,
+        namespace: str | None,
+        rollout: Callable[[str], Object | None],
+        on_change: Callable[[str], None],
+        log: Log,
     ) -> None:
         self._copies = Copies(api, namespace, on_change, log)
         self._urls = Urls(on_change, log)
+        self._managed = Managed(api, self._copies)
+        self._rollout = rollout
+        self._on_change = on_change
 
     async def run(self) -> None:
         """Keep up with the cluster until cancelled."""
@@ -40,14 +61,30 @@ class KubernetesWorkloads:
         """Ask no URL any more. Everything that serves goes on serving."""
         await self._urls.close()
 
-    async def observe(
-        self, key: str, documents: Mapping[str, Mapping[str, Any]]
-    ) -> Mapping[str, VersionObserved]:
+    def revisions(self, key: str, document: Object) -> tuple[Revision, ...]:
+        """The versions of a rollout with a pod template, the present one first; () for any other rollout.
+
+        StoreUnavailable while the cluster has not been read: what is not known would be taken for new.
+        """
+        template, port = mapping(document, "spec", "template"), number(document, "spec", "port")
+        if not template or not port:
+            return ()
+        if not self._copies.has_what_is_made:
+            raise StoreUnavailable(f"{key}: the objects of its versions have not been read yet")
+        return self._managed.revisions(key, template, port)
+
+    async def observe(self, key: str, documents: Documents) -> Mapping[str, VersionObserved]:
         """What is seen of each version; StoreUnavailable while the cluster has never been read."""
-        sources = {identity: read_source(key, document) for identity, document in documents.items()}
-        if any(isinstance(source, Brought) for source in sources.values()):
+        made = {identity: document for identity, document in documents.items() if "template" in document}
+        sources = _sources(key, documents)
+        if made or any(isinstance(source, Brought) for source in sources.values()):
             await self._copies.wait_synced()
         seen, looked = dict[str, VersionObserved](), list[Looked]()
+        for identity, document in made.items():
+            seen[identity], more = self._managed.observed(key, identity, document)
+            looked += more
+        if made:
+            looked += self._managed.looked(key)
         for identity, source in sources.items():
             if isinstance(source, Brought):
                 seen[identity], more = source.observed(self._copies)
@@ -60,10 +97,8 @@ class KubernetesWorkloads:
                 seen[identity] = await self._urls.observed((key, identity), source)
         return seen
 
-    async def apply(
-        self, key: str, documents: Mapping[str, Mapping[str, Any]], running: Mapping[str, Workload]
-    ) -> None:
-        sources = {identity: read_source(key, document) for identity, document in documents.items()}
+    async def apply(self, key: str, documents: Documents, running: Mapping[str, Workload]) -> None:
+        sources = _sources(key, documents)
         self._urls.apply(
             key,
             (
@@ -73,10 +108,25 @@ class KubernetesWorkloads:
             ),
         )
 
+        made = {identity: document for identity, document in documents.items() if "template" in document}
+        rollout = self._rollout(key)
+        if made and rollout is not None and await self._managed.apply(owner_of(rollout), made, running):
+            self._on_change(key)
+
     def forget(self, key: str) -> None:
         """There is no such rollout any more."""
+        self._managed.forget(key)
         self._urls.forget(key)
         self._copies.looks(key, ())
+
+
+def _sources(key: str, documents: Documents) -> dict[str, Source]:
+    """Where each version comes from that is not made by us, by identity."""
+    return {
+        identity: read_source(key, document)
+        for identity, document in documents.items()
+        if "template" not in document
+    }
 
 
 def read_source(key: str, document: Mapping[str, Any]) -> Source:

@@ -1,0 +1,256 @@
+"""Versions of a rollout with a pod template: one Deployment and one Service each, brought to what a decision says.
+
+Everything is compared with the copies first and written only where it differs, so that nothing is written at rest. What
+somebody else changed is told of and left as it is. Every version is kept as a ControllerRevision before anything else of it
+is made; of those that do not run any more only the last few.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from controller.adapters.kubernetes import objects
+from controller.adapters.kubernetes.api import MANAGER, Api, path_of
+from controller.adapters.kubernetes.brought import Brought
+from controller.adapters.kubernetes.copies import CONFIG_MAPS, Copies, Looked
+from controller.adapters.kubernetes.drift import differences, managers
+from controller.adapters.kubernetes.errors import ApiError, Conflict, Fenced, Forbidden, Invalid, NotFound
+from controller.adapters.kubernetes.objects import Json, Owner, name_of
+from controller.adapters.kubernetes.raw import items, key_of, number, text
+from controller.core.status import VersionObserved, Workload
+from controller.crd.revisions import Revision, all_of, config_maps_of, revision_of
+from controller.errors import NotLeader, StoreUnavailable
+
+KEPT_MAX: Final = 12
+"""Versions that are kept besides those that run: more than a rollback window holds."""
+
+_PLURALS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "Deployment": ("apps", "v1", "deployments"),
+    "ControllerRevision": ("apps", "v1", "controllerrevisions"),
+    "Service": ("", "v1", "services"),
+    "ConfigMap": ("", "v1", "configmaps"),
+}
+_REPLICAS: Final = "spec.replicas"
+_WHO: Final = re.compile(r'conflict with "([^"]+)"')
+
+_Name = tuple[str, str]
+"""Rollout key and version identity."""
+
+
+class Managed:
+    """Reads and writes the objects of versions. One call of `apply` at a time for each rollout."""
+
+    def __init__(self, api: Api, copies: Copies) -> None:
+        self._api = api
+        self._copies = copies
+        self._kinds = {
+            "Deployment": copies.deployments,
+            "Service": copies.services,
+            "ConfigMap": copies.config_maps,
+            "ControllerRevision": copies.revisions,
+        }
+        self._faults: dict[_Name, str] = {}
+        self._overridden: dict[_Name, dict[str, str]] = {}
+        self._told: dict[tuple[str, str], tuple[str, str]] = {}
+        self._deleted: set[str] = set()
+        self._used: dict[str, frozenset[str]] = {}
+
+    def revisions(self, key: str, template: Mapping[str, Any], port: int) -> tuple[Revision, ...]:
+        """The versions of the rollout: what the template means now, first, and those that are kept."""
+        namespace, _, name = key.partition("/")
+        tracked: dict[str, Mapping[str, Any]] = {}
+        self._used[key] = frozenset(config_maps_of(template))
+        for used in self._used[key]:
+            found = self._copies.config_maps.get(f"{namespace}/{used}")
+            if found is not None and text(found, "metadata", "labels", objects.TRACK_LABEL) == "true":
+                tracked[used] = found
+        kept = (objects.revision(found) for found in self._copies.of_rollout(self._copies.revisions, key))
+        return all_of(revision_of(name, template, port, tracked), (one for one in kept if one is not None))
+
+    def looked(self, key: str) -> tuple[Looked, ...]:
+        """The ConfigMaps that the present template of the rollout uses."""
+        namespace = key.partition("/")[0]
+        return tuple((CONFIG_MAPS, f"{namespace}/{name}") for name in sorted(self._used.get(key, ())))
+
+    def observed(
+        self, key: str, identity: str, document: Mapping[str, Any]
+    ) -> tuple[VersionObserved, tuple[Looked, ...]]:
+        """What is seen of a version, and the objects that this depends on."""
+        namespace, _, rollout = key.partition("/")
+        name = name_of(rollout, document["name"])
+        seen, looked = Brought(namespace, name, document["port"], name).observed(self._copies)
+        fault = self._faults.get((key, identity), "")
+        deployment = self._copies.deployments.get(f"{namespace}/{name}")
+        if deployment is None or objects.identity_of(deployment) != identity:
+            return VersionObserved(message=fault or "it is not running", replicas=0), looked
+        ready = min(number(deployment, "status", "readyReplicas"), len(seen.endpoints))
+        told = [seen.message, fault, *self._overridden.get((key, identity), {}).values()]
+        return _with(seen, "; ".join(filter(None, told)), ready), looked
+
+    async def apply(
+        self, owner: Owner, documents: Mapping[str, Mapping[str, Any]], running: Mapping[str, Workload]
+    ) -> bool:
+        """Bring the versions to what shall run; did what is told of them change? StoreUnavailable if the API server does
+        not answer, NotLeader if nothing may be written."""
+        before = (dict(self._faults), {name: dict(told) for name, told in self._overridden.items()})
+        try:
+            if owner.is_deleting and not running:
+                await self._let_go(owner)
+            else:
+                for identity in sorted(set(running) & set(documents)):
+                    await self._ensure(owner, identity, documents[identity], running[identity])
+                await self._remove(owner, running)
+        except Fenced as error:
+            raise NotLeader(str(error)) from error
+        except ApiError as error:
+            raise StoreUnavailable(f"{owner.key}: {error}; it is tried again") from error
+        return before != (self._faults, self._overridden)
+
+    def forget(self, key: str) -> None:
+        """There is no such rollout any more."""
+        self._used.pop(key, None)
+        for told in (self._faults, self._overridden):
+            for name in [name for name in told if name[0] == key]:
+                del told[name]
+
+    async def _ensure(
+        self, owner: Owner, identity: str, document: Mapping[str, Any], workload: Workload
+    ) -> None:
+        name = (owner.key, identity)
+        self._overridden.pop(name, None)
+        try:
+            await self._keep(owner, identity, document)
+            for copy, content in document.get("configMaps", {}).items():
+                made = objects.config_map(owner, copy, document["name"], identity, content)
+                if self._copies.config_maps.get(key_of(made)) is None:
+                    await self._create(made, owner)
+            await self._put(name, objects.service(owner, identity, document), owner)
+            await self._put(name, objects.deployment(owner, identity, document, workload), owner)
+        except (Invalid, Forbidden, Conflict, NotFound) as error:
+            self._faults[name] = f"{document['name']} cannot be made as it is written: {error}"
+        else:
+            self._faults.pop(name, None)
+
+    async def _keep(self, owner: Owner, identity: str, document: Mapping[str, Any]) -> None:
+        """Write down what the version is made of, once."""
+        kept = self._copies.of_rollout(self._copies.revisions, owner.key)
+        if any(objects.identity_of(found) == identity for found in kept):
+            return
+        last = max((number(found, "revision") for found in kept), default=0)
+        await self._create(objects.controller_revision(owner, identity, document, last + 1), owner)
+
+    async def _create(self, made: Json, owner: Owner) -> None:
+        """Create it; if it is there already, it must be ours and of this version."""
+        copy = self._kinds[made["kind"]]
+        try:
+            copy.put(await self._api.create(_path(made).rpartition("/")[0], made))
+        except Conflict:
+            found = await self._api.get(_path(made))
+            if not owner.may_have(found) or objects.identity_of(found) != objects.identity_of(made):
+                raise
+            copy.put(found)
+
+    async def _put(self, name: _Name, wanted: Json, owner: Owner) -> None:
+        """Have the object as wanted, but for what somebody else changed."""
+        copy = self._kinds[wanted["kind"]]
+        found = copy.get(key_of(wanted))
+        if found is not None and not owner.may_have(found):
+            raise Conflict(f"{wanted['kind']} {key_of(wanted)} belongs to somebody else: rename the rollout")
+        if found is not None:
+            drift = differences(objects.essence(wanted), found)
+            if not drift:
+                return
+            if _written(found) == _written(wanted):
+                await self._tell(name, wanted, found, drift)
+                return
+        try:
+            copy.put(await self._api.apply(_path(wanted), wanted, force=False))
+        except Conflict as error:
+            if _REPLICAS not in error.message:
+                raise
+            copy.put(await self._api.apply(_path(wanted), objects.without_replicas(wanted), force=False))
+            who = _WHO.search(error.message)
+            self._override(name, wanted, (_REPLICAS,), who[1] if who else "somebody")
+
+    async def _tell(
+        self, name: _Name, wanted: Json, found: Mapping[str, Any], drift: tuple[str, ...]
+    ) -> None:
+        """Say who changed it; that is asked live, once for each state of the object."""
+        state = (key_of(wanted), wanted["kind"])
+        version = text(found, "metadata", "resourceVersion")
+        if self._told.get(state, ("", ""))[0] != version:
+            live = await self._api.get(_path(wanted))
+            self._told[state] = (version, managers(live, drift[0], MANAGER))
+        self._override(name, wanted, drift, self._told[state][1])
+
+    def _override(self, name: _Name, wanted: Json, drift: tuple[str, ...], who: str) -> None:
+        what = f"{wanted['kind']} {key_of(wanted)}"
+        remedy = f"set back {' and '.join(drift)}, or change the rollout"
+        self._overridden.setdefault(name, {})[wanted["kind"]] = (
+            f"{what} was changed by {who} and is left so: {remedy}"
+        )
+
+    async def _remove(self, owner: Owner, running: Collection[str]) -> None:
+        """Delete what belongs to versions that shall not run, and what is kept of versions long gone."""
+        for kind in ("Deployment", "Service"):
+            for found in self._copies.of_rollout(self._kinds[kind], owner.key):
+                if objects.identity_of(found) and objects.identity_of(found) not in running:
+                    await self._delete(owner, kind, found)
+        kept = [
+            found
+            for found in self._copies.of_rollout(self._copies.revisions, owner.key)
+            if objects.identity_of(found) not in running
+        ]
+        for found in sorted(kept, key=lambda found: -number(found, "revision"))[KEPT_MAX:]:
+            await self._delete(owner, "ControllerRevision", found)
+        used = {
+            used
+            for found in self._copies.of_rollout(self._copies.revisions, owner.key)
+            if (one := objects.revision(found)) is not None
+            for used in config_maps_of(one.template)
+        }
+        for found in self._copies.of_rollout(self._copies.config_maps, owner.key):
+            if text(found, "metadata", "name") not in used:
+                await self._delete(owner, "ConfigMap", found)
+
+    async def _delete(self, owner: Owner, kind: str, found: Mapping[str, Any]) -> None:
+        uid = text(found, "metadata", "uid")
+        if uid in self._deleted or text(found, "metadata", "deletionTimestamp") or not owner.may_have(found):
+            return
+        try:
+            await self._api.delete(_path({**found, "kind": kind}), uid=uid)
+        except (NotFound, Conflict):
+            return  # it is gone, or another one by now
+        self._deleted.add(uid)
+
+    async def _let_go(self, owner: Owner) -> None:
+        """The rollout goes: what is ours goes with it as garbage, or stays and belongs to nobody."""
+        if not owner.keeps:
+            return
+        for kind, copy in self._kinds.items():
+            for found in self._copies.of_rollout(copy, owner.key):
+                references = items(found, "metadata", "ownerReferences")
+                others = [one for one in references if text(one, "uid") != owner.uid]
+                if len(others) < len(references):
+                    patch = {"metadata": {"ownerReferences": others, "uid": found["metadata"]["uid"]}}
+                    copy.put(await self._api.merge_patch(_path({**found, "kind": kind}), patch))
+
+
+def _with(seen: VersionObserved, message: str, replicas: int) -> VersionObserved:
+    return VersionObserved(
+        endpoints=seen.endpoints,
+        is_running=True,
+        is_crash_looping=seen.is_crash_looping,
+        restarts=seen.restarts,
+        message=message,
+        replicas=replicas,
+    )
+
+
+def _written(found: Mapping[str, Any]) -> str:
+    return text(found, "metadata", "annotations", objects.WRITTEN)
+
+
+def _path(made: Json) -> str:
+    group, version, plural = _PLURALS[made["kind"]]
+    return path_of(group, version, plural, made["metadata"]["namespace"], made["metadata"]["name"])
