@@ -8,6 +8,7 @@ from controller.core import slots
 from controller.core.spec import CanaryStage, FullStage, PauseStage, ShadowStage, VersionSpec
 from controller.core.status import Cause, Reason, Rival, VersionRef
 from controller.core.steps import compile_stages
+from controller.core.warming import subject
 from tests.controller.core.stories import candidate, decided, on_trial, say, weight
 from tests.transcripts.narrator import Narrator
 
@@ -103,6 +104,21 @@ def test_a_rival_is_warm_before_its_first_traffic_and_the_target_does_not_wait_f
     assert weight(story, "v3") == 3000
 
 
+def test_measured_is_a_rival_that_waits_and_lives_and_else_the_target() -> None:
+    story = on_trial("warm-up: p95 of at most 20 ms for 3s, 60s at most", stages=BESIDE)
+
+    def measured() -> str:
+        found = subject(story.spec, story.status, story.versions)
+        return "" if found is None else found.name
+
+    assert measured() == "v2", "v3 and v4 have no endpoint: nobody waits for them"
+    say(story, "v3 ready")
+    assert measured() == "v3"
+    say(story, "v3 is warm, its p95 is 12 ms")
+    assert weight(story, "v3") == 1000
+    assert measured() == "v2", "for its next increase"
+
+
 def test_one_that_is_never_warm_takes_part_after_max_wait() -> None:
     story = on_trial("warm-up: p95 of at most 20 ms for 3s, 30s at most", "v3 ready", stages=BESIDE)
     say(story, "wait 20s")
@@ -193,7 +209,9 @@ def test_a_rivals_share_is_given_back_before_the_target_takes_everything() -> No
 
 def test_who_is_still_there_at_the_promotion_leaves() -> None:
     """As after a restore: no decision leaves a rival beside a target that has everything."""
-    story = beside("errors says Pass", "ann: promote-full v2", "routers run the plan")
+    stages = "canary 10% every 10s with v3, full bake 60s"
+    story = beside("errors says Pass", "ann: promote-full v2", "routers run the plan", stages=stages)
+    assert candidate(story).acknowledged_at is not None
     assert not story.status.rivals
     story.status = replace(story.status, rivals=(Rival("v3", "id-v3", was_issued=True),))
     say(story, "ann: promote v2")
