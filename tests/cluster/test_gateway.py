@@ -157,7 +157,9 @@ def test_a_plan_becomes_the_weights_of_a_route_and_is_run_once_the_gateway_accep
         present = plan(told.asked.key, 500, 3)
         told.publish(present)
         await told.until("the route is written", lambda: told.weights() == {"sum-v1": 9500, "sum-v2": 500})
-        await told.until("that is told", lambda: "no gateway has taken HTTPRoute sum yet" in told.seen().error)
+        await told.until(
+            "that is told", lambda: "no gateway has taken HTTPRoute sum yet" in told.seen().error
+        )
         assert told.seen().applied == NOTHING_APPLIED, "no gateway has said a word"
         told.accept()
         await told.until("it is run", lambda: told.seen().applied == present.triple)
