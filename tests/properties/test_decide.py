@@ -18,6 +18,8 @@ from tests.properties.world import first_spec
 
 T = TypeVar("T")
 
+pytestmark = pytest.mark.timeout(600)
+
 IS_QUICK = bool(os.environ.get("HEADGATE_QUICK"))
 """A small budget, for a suite that is run a hundred times over: see tests/planted."""
 

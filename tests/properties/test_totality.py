@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -195,6 +196,7 @@ judged = st.builds(
 )
 
 
+@pytest.mark.timeout(600)
 @given(
     spec=specs,
     status=statuses,
