@@ -1,4 +1,8 @@
-"""Writes what of manifests/ is generated: the CustomResourceDefinitions. A test says when that is due."""
+"""Writes what of manifests/ and charts/ is generated; a test says when that is due.
+
+The CustomResourceDefinitions come from the models and rules of controller/crd. The chart comes from the manifests: its
+CRDs are theirs, and its templates are theirs with the values of the chart in the places named here.
+"""
 
 from pathlib import Path
 from typing import Any, Final
@@ -7,8 +11,55 @@ import yaml
 
 from controller.crd.crds import model_rollouts, rollout_actions
 
-FOLDER: Final = Path(__file__).resolve().parents[1] / "manifests" / "crds"
-HEADER: Final = "# Written by `make manifests` from controller/crd; changes belong there.\n"
+ROOT: Final = Path(__file__).resolve().parents[1]
+CRDS: Final = Path("manifests/crds")
+CHART: Final = Path("charts/headgate")
+HEADER: Final = "# Written by `make manifests` from {}; changes belong there.\n"
+
+_NAMESPACE: Final = ("  namespace: headgate\n", "  namespace: {{ .Release.Namespace }}\n")
+_RESOURCES: Final = """        resources:
+          requests: {cpu: 50m, memory: 128Mi}
+          limits: {memory: 512Mi}
+"""
+_DEPLOYMENT: Final = (
+    ("  replicas: 2\n", "  replicas: {{ .Values.controller.replicas }}\n"),
+    (
+        "        image: headgate:0.1.0\n",
+        '        image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"\n'
+        "        {{- with .Values.image.pullPolicy }}\n"
+        "        imagePullPolicy: {{ . }}\n"
+        "        {{- end }}\n",
+    ),
+    (
+        "        - --token-file=/etc/headgate/token\n",
+        "        - --token-file=/etc/headgate/token\n"
+        "        {{- range .Values.controller.args }}\n"
+        "        - {{ . | quote }}\n"
+        "        {{- end }}\n",
+    ),
+    (_RESOURCES, "        resources: {{- toYaml .Values.controller.resources | nindent 10 }}\n"),
+    (
+        "        secret: {secretName: headgate-router-token}\n",
+        "        secret: {secretName: {{ .Values.routerToken.secretName }}}\n",
+    ),
+    (
+        "      serviceAccountName: headgate-controller\n",
+        "      serviceAccountName: headgate-controller\n"
+        "      {{- with .Values.imagePullSecrets }}\n"
+        "      imagePullSecrets: {{- toYaml . | nindent 6 }}\n"
+        "      {{- end }}\n",
+    ),
+)
+_TEMPLATES: Final[tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]] = (
+    ("rbac/controller.yaml", "", (_NAMESPACE,)),
+    ("rbac/identity.yaml", "", (_NAMESPACE,)),
+    ("rbac/people.yaml", ".Values.people.create", ()),
+    ("admission/rolloutactions.yaml", ".Values.admission.create", ()),
+    ("controller/deployment.yaml", "", _DEPLOYMENT),
+    ("controller/service.yaml", "", ()),
+    ("controller/disruption.yaml", "", ()),
+)
+"""Each manifest that becomes a template: what it is made on condition of, and what is replaced in it."""
 
 
 class _Blocks(yaml.SafeDumper):
@@ -19,19 +70,40 @@ class _Blocks(yaml.SafeDumper):
 
 
 def rendered() -> dict[str, str]:
-    """What each generated file should hold, by name."""
-    definitions = (model_rollouts(), rollout_actions())
-    return {f"{found['metadata']['name']}.yaml": HEADER + _yaml(found) for found in definitions}
+    """What each generated file should hold, by its path in the repository."""
+    found: dict[str, str] = {}
+    for definition in (model_rollouts(), rollout_actions()):
+        name = f"{definition['metadata']['name']}.yaml"
+        text = HEADER.format("controller/crd") + _yaml(definition)
+        found |= {str(CRDS / name): text, str(CHART / "crds" / name): text}
+    for source, condition, changes in _TEMPLATES:
+        name = source.replace("/", "-")
+        found[str(CHART / "templates" / name)] = _template(source, condition, changes)
+    return found
 
 
 def _yaml(document: dict[str, Any]) -> str:
     return yaml.dump(document, Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=140)
 
 
+def _template(source: str, condition: str, changes: tuple[tuple[str, str], ...]) -> str:
+    """The manifest with the chart's values in it; ValueError when what is to be replaced is not there."""
+    text = (ROOT / "manifests" / source).read_text()
+    for before, after in changes:
+        if before not in text:
+            raise ValueError(
+                f"manifests/{source} has no {before!r}: say in scripts/manifests.py what is there now"
+            )
+        text = text.replace(before, after)
+    if condition:
+        text = f"{{{{- if {condition} }}}}\n{text}{{{{- end }}}}\n"
+    return HEADER.format(f"manifests/{source}") + text
+
+
 def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, text in rendered().items():
-        (FOLDER / name).write_text(text)
+    for path, text in rendered().items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text)
 
 
 if __name__ == "__main__":

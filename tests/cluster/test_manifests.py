@@ -1,5 +1,6 @@
 """The manifests on a real API server: it takes each of them, and pods of theirs where only `restricted` ones may run."""
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,88 @@ def test_an_owner_may_all_that_can_be_asked_for(cluster: Testbed) -> None:
     assert set(owner["verbs"]) == {"get", "list", "watch", *spec["properties"]["action"]["enum"]}
     on_call, *_ = rules(objects, "ClusterRole", "headgate-on-call")
     assert set(on_call["verbs"]) == {"get", "list", "watch", "rollback", "pause"}
+
+
+# The chart
+
+
+CHART = MANIFESTS.parent / "charts" / "headgate"
+
+
+def chart(cluster: Testbed, *values: str) -> list[Object]:
+    """What helm makes of the chart."""
+    sets = [word for value in values for word in ("--set", value)]
+    version = cluster.client().get("/version").json()["gitVersion"]
+    done = subprocess.run(
+        ["helm", "template", "headgate", str(CHART), "--namespace", "headgate", "--include-crds",
+         "--kube-version", version, *sets],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def essence(objects: list[Object]) -> dict[tuple[str, str], Object]:
+    """Objects by kind and name, without what says only where they are or whose they are."""
+    found = {}
+    for thing in objects:
+        if thing["kind"] == "Namespace":  # helm has --create-namespace
+            continue
+        metadata = {name: value for name, value in thing["metadata"].items() if name != "namespace"}
+        labels = {
+            name: value
+            for name, value in metadata.pop("labels", {}).items()
+            if name != "app.kubernetes.io/part-of"
+        }
+        found[thing["kind"], metadata["name"]] = thing | {
+            "metadata": metadata | ({"labels": labels} if labels else {})
+        }
+    return found
+
+
+@pytest.mark.needs("helm")
+def test_the_chart_makes_the_very_objects_of_the_manifests(cluster: Testbed) -> None:
+    by_chart, by_kustomize = essence(chart(cluster)), essence(built(cluster))
+    assert set(by_chart) == set(by_kustomize)
+    for (kind, name), found in by_chart.items():
+        if kind != "CustomResourceDefinition":  # the same files, as tests/house sees to
+            assert found == by_kustomize[kind, name], f"{kind} {name}"
+
+
+@pytest.mark.needs("helm")
+def test_the_api_server_takes_what_the_chart_makes_with_every_value_used(
+    cluster: Testbed, restricted: str
+) -> None:
+    objects = chart(
+        cluster, "controller.replicas=3", "controller.args={--sink=chat=https://chat.example/hook}", "image.pullPolicy=Never",
+        "image.tag=dev", "imagePullSecrets[0].name=registry", "networkPolicy.create=true", "routerToken.create=true",
+    )  # fmt: skip
+    (deployment,) = [thing for thing in objects if thing["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert deployment["spec"]["replicas"] == 3
+    assert container["image"] == "headgate:dev"
+    assert "--sink=chat=https://chat.example/hook" in container["args"]
+    assert {"Secret", "NetworkPolicy"} <= {thing["kind"] for thing in objects}
+    for thing in objects:
+        done = cluster.kubectl(
+            "-n",
+            restricted,
+            "apply",
+            "--server-side",
+            "--dry-run=server",
+            "--force-conflicts",
+            "-f",
+            "-",
+            stdin=thing,
+        )
+        assert "Warning" not in done.stderr
+
+
+@pytest.mark.needs("helm")
+def test_what_is_switched_off_is_left_out(cluster: Testbed) -> None:
+    kinds = [thing["kind"] for thing in chart(cluster, "people.create=false", "admission.create=false")]
+    assert "ValidatingAdmissionPolicy" not in kinds
+    assert kinds.count("ClusterRole") == 1
