@@ -78,6 +78,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--version", required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--fail", type=float, default=0.0, help="share of live requests answered 500")
     parser.add_argument("--wrong", type=float, default=0.0, help="share of answers with another label")
     parser.add_argument("--slow-s", type=float, default=0.0, help="seconds each live request takes longer")
@@ -92,7 +93,7 @@ async def main() -> None:
     if options.exit_after is not None:
         asyncio.get_running_loop().call_later(options.exit_after, os._exit, 3)
     config = uvicorn.Config(
-        create(options), host="127.0.0.1", port=options.port, access_log=False, log_level="warning"
+        create(options), host=options.host, port=options.port, access_log=False, log_level="warning"
     )
     await uvicorn.Server(config).serve()
 
