@@ -43,6 +43,7 @@ WRITE_EVERY_S: Final = 5.0
 QUIET_TIMES: Final = 12
 """So many times less often while nobody is on trial: then only what drains has clocks."""
 
+SOON_S: Final = 2.0
 LOOK_EVERY_S: Final = 0.5
 TIMEOUT_S: Final = 5.0
 RECORDS_MAX: Final = 50
@@ -150,11 +151,7 @@ class KubernetesStore:
         for action in waiting.actions:
             if action.id in handled and action.id not in self._answers:
                 self._owe(key, ActionResult(action.id, True, "it was handled: see the rollout's history"))
-        return tuple(
-            action
-            for action in waiting.actions
-            if action.id not in self._answers and action.id not in handled
-        )
+        return tuple(action for action in waiting.actions if action.id not in self._answers)
 
     def action_result(self, action_id: str) -> tuple[bool, str] | None:
         owed = self._answers.get(action_id)
@@ -250,10 +247,13 @@ class KubernetesStore:
             return
         if known.kept.status.phase is not Phase.ROLLING_BACK:
             self._finished.update(dict.fromkeys(self._actions.unfinished(key), key))
-        if known.due_at is not None:
+        if known.due_at is not None and not _is_awaited(found):
             return
         known.next_at = next_at
-        if self._is_outdated(key, found, known):
+        outdated = self._outdated(key, found, known)
+        if "weights" in outdated and not _drains_soon(known.kept.status):
+            known.due_at = self._now()  # people wait for what routers acknowledge
+        elif outdated and known.due_at is None:
             known.due_at = self._now() + self._write_every_s
 
     async def run(self) -> None:
@@ -311,7 +311,7 @@ class KubernetesStore:
             with self._translated(key):
                 if known.kept.target:
                     await self._retarget(key, found, known)
-                elif known.is_ahead or self._is_outdated(key, found, known):
+                elif known.is_ahead or self._outdated(key, found, known):
                     await self._write(key, found, known, known.kept, known.analysis)
                 else:
                     known.due_at = None
@@ -505,9 +505,10 @@ class KubernetesStore:
         told = status.told(self._shown(would, known.next_at), _status(found), decisions, self._now())
         return {**told, "routers": _routers(found)}
 
-    def _is_outdated(self, key: str, found: Mapping[str, Any], known: _Known) -> bool:
-        """Do people read something else than what they should, texts and counts apart?"""
-        return status.gist(self._told(key, found, known, known.kept)) != status.gist(_status(found))
+    def _outdated(self, key: str, found: Mapping[str, Any], known: _Known) -> frozenset[str]:
+        """In which fields people read something else than what they should, texts and counts apart."""
+        wanted, there = status.gist(self._told(key, found, known, known.kept)), status.gist(_status(found))
+        return frozenset(name for name in wanted if wanted[name] != there[name])
 
     def _patient(self, told: dict[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
         """The same with routers in sync if they were: a plan that is about to be sent is not late yet.
@@ -628,6 +629,18 @@ def _status(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _drains_soon(state: Status) -> bool:
+    """Is what was taken off gone in a moment? Then that is written, and says this too."""
+    left = [leaving for leaving in state.retiring if leaving.warm_until is None]
+    return bool(left) and state.candidate is None and all(one.drain_s <= SOON_S for one in left)
+
+
+def _is_awaited(found: Mapping[str, Any]) -> bool:
+    """Does it still say that routers are to acknowledge a share?"""
+    weights = _status(found).get("weights") or {}
+    return weights.get("acknowledged") != weights.get("desired")
 
 
 def _routers(found: Mapping[str, Any]) -> list[str]:

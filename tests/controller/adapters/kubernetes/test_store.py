@@ -3,14 +3,16 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from controller.adapters.kubernetes import status
 from controller.adapters.kubernetes.store import FINALIZER
-from controller.core.status import Phase, Status
-from controller.errors import NotLeader, NotTakenHere
+from controller.core.status import Decision, Phase, Status
+from controller.errors import NotLeader, NotTakenHere, StoreConflict
+from controller.ports import Recorded
 from headgate.wire.plan import NOTHING_APPLIED
 from tests.controller.adapters.kubernetes.memory_cluster import refused
 from tests.controller.adapters.kubernetes.scene import KEY, PATH, Scene, play
@@ -191,6 +193,35 @@ def test_a_spec_edited_between_the_look_and_the_write_is_decided_anew() -> None:
     play(story)
 
 
+def test_a_decision_on_what_is_not_there_any_more_is_refused_before_it_is_sent() -> None:
+    async def story(scene: Scene) -> None:
+        await on_trial(scene)
+        stored = scene.stored()
+        scene.cluster.edit(PATH, lambda found: found["spec"].update(paused=True))
+        before = len(scene.cluster.writes)
+        decision = Decision(replace(stored.status, salt="another"), None, {})
+        with pytest.raises(StoreConflict):
+            await scene.store.record(KEY, Recorded(decision, b"", (), version=stored.version))
+        assert scene.writes(before) == []
+
+    play(story)
+
+
+def test_our_own_notes_between_the_look_and_the_write_are_no_conflict() -> None:
+    async def story(scene: Scene) -> None:
+        await on_trial(scene)
+        await scene.turn(3)
+        stored = scene.stored()
+        await scene.store.add_member(KEY, "r9")
+        await scene.store.flush()
+        decision = Decision(replace(stored.status, salt="another"), None, {})
+        await scene.store.record(KEY, Recorded(decision, b"", (), version=stored.version))
+        assert scene.stored().status.salt == "another"
+        assert scene.store.members(KEY) == ("r1", "r9")
+
+    play(story)
+
+
 @pytest.mark.parametrize("code", [409, 429, 500, 422, 403])
 def test_a_server_that_refuses_every_second_write_is_outlasted(code: int) -> None:
     async def story(scene: Scene) -> None:
@@ -223,15 +254,19 @@ def test_people_write_rollouts_and_actions_themselves() -> None:
 
 
 def test_a_copy_that_lags_behind_our_own_writes_is_never_read() -> None:
-    async def story(scene: Scene) -> None:
-        await healthy(scene)
-        await scene.apply(target="v2")
-        scene.rollouts.is_lagging = True
-        await scene.turn(30)
-        assert scene.stored().status.stable is not None
-        assert scene.status()["stableVersion"] == "v2"
+    def writes(lags: bool) -> int:
+        async def story(scene: Scene) -> None:
+            await healthy(scene)
+            await scene.apply(target="v2")
+            scene.rollouts.is_lagging = lags
+            await scene.turn(30)
+            assert scene.status()["stableVersion"] == "v2"
 
-    sound(play(story))
+        scene = play(story)
+        sound(scene)
+        return len(scene.cluster.writes)
+
+    assert writes(lags=True) == writes(lags=False)  # not one was refused
 
 
 def test_a_new_leader_with_an_old_copy_gives_nobody_a_share_back() -> None:
@@ -267,6 +302,22 @@ def test_many_routers_at_once_are_all_members() -> None:
         assert len(scene.writes(before)) <= 40
         await scene.crash()
         assert set(names) <= set(scene.store.members(KEY))
+
+    play(story)
+
+
+def test_a_router_becomes_a_member_also_while_others_write_to_the_rollout() -> None:
+    async def story(scene: Scene) -> None:
+        await healthy(scene)
+        edits = iter(range(3))
+
+        def edit(method: str, path: str) -> None:
+            if (number := next(edits, None)) is not None:
+                scene.cluster.edit(PATH, lambda found: found["metadata"].update(labels={"n": str(number)}))
+
+        scene.cluster.before_write = edit
+        await scene.store.add_member(KEY, "r9")
+        assert "r9" in scene.status()["routers"]
 
     play(story)
 
@@ -513,6 +564,7 @@ def test_an_action_whose_answer_was_lost_is_not_done_twice() -> None:
         path = await scene.act("pause", "v2")
         await scene.turn(2)
         scene.cluster.edit(path, lambda found: found.pop("status"))
+        assert scene.store.pending_actions(KEY) == ()
         await scene.act("resume", "v2")
         await scene.turn(2)
         await scene.crash()
