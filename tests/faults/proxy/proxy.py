@@ -124,7 +124,7 @@ class FaultProxy:
         self._failure: Exception | None = None
         self._flows = asyncio.Event()
         self._flows.set()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fault proxy")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fault proxy", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -137,10 +137,12 @@ class FaultProxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._on_loop(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            self._on_loop(self._close())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
         if self._failure is not None and error is None:
             raise self._failure
 
@@ -478,8 +480,11 @@ async def _while_connected(coming: asyncio.Future[Head | None], work: Coroutine[
 
 
 def _reset(client: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+    """End the connection with RST; one that is lost already has no socket any more."""
+    connection = client.get_extra_info("socket")
+    if connection is not None:
+        with suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
     client.transport.abort()
 
 
