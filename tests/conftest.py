@@ -20,7 +20,7 @@ HOW_TO_GET = {
     "prometheus": "apt-get install prometheus (Debian, Ubuntu), or the binary of a release from prometheus.io on PATH",
     "nginx": "apt-get install nginx (Debian, Ubuntu); it is in /usr/sbin",
     "haproxy": "apt-get install haproxy (Debian, Ubuntu); it is in /usr/sbin",
-    **dict.fromkeys(("etcd", "kube-apiserver", "kube-controller-manager", "kubectl"), MAKE_CLUSTER),
+    **dict.fromkeys(("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm"), MAKE_CLUSTER),
 }
 UNKNOWN_PROGRAM = "install it so that it is on PATH"
 

@@ -23,7 +23,11 @@ ALSO_NEEDED = ("openssl", "setpriv")
 
 def pytest_configure() -> None:
     """What `make cluster` built is on the PATH of the tests."""
-    found = {str(path.parent): None for program in binaries.PACKAGES if (path := binaries.find(program))}
+    found = {
+        str(path.parent): None
+        for program in (*binaries.PACKAGES, *binaries.TOOLS)
+        if (path := binaries.find(program))
+    }
     os.environ["PATH"] = os.pathsep.join([*found, os.environ.get("PATH", "")])
 
 

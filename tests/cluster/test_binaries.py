@@ -60,13 +60,14 @@ def test_kubebuilder_assets_come_first_and_may_be_only_some(
     assert binaries.lacking() == [program for program in binaries.PACKAGES if program != "etcd"]
 
 
-def test_what_was_built_from_other_pins_does_not_count(empty: Path) -> None:
-    built = a_program(binaries.cache() / "etcd")
-    sources = binaries.cache() / "etcd.sources"
-    sources.write_text(binaries._sources())
-    assert binaries.find("etcd") == built
+@pytest.mark.parametrize("program", ["etcd", "helm"])
+def test_what_was_built_from_other_pins_does_not_count(empty: Path, program: str) -> None:
+    built = a_program(binaries.cache() / program)
+    sources = binaries.cache() / f"{program}.sources"
+    sources.write_text(binaries._sources(program))
+    assert binaries.find(program) == built
     sources.write_text("built from another go.sum")
-    assert binaries.find("etcd") is None
+    assert binaries.find(program) is None
 
 
 def test_without_go_the_sentence_says_what_to_do(tmp_path: Path) -> None:

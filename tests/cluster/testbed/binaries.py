@@ -28,6 +28,8 @@ PACKAGES: Final[Mapping[str, str]] = {
     "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
 }
+TOOLS: Final[Mapping[str, str]] = {"helm": "helm.sh/helm/v3/cmd/helm"}
+"""Not part of the cluster: the chart's tests need it. Its versions are pinned in a module file of its own name."""
 GATEWAY_API: Final = "sigs.k8s.io/gateway-api"
 OLDEST_GO_THAT_FETCHES_A_NEWER: Final = (1, 21)
 HEARTBEAT_S: Final = 20.0
@@ -67,7 +69,7 @@ def find(program: str) -> Path | None:
     if assets and os.access(Path(assets) / program, os.X_OK):
         return Path(assets) / program
     built = cache() / program
-    return built if os.access(built, os.X_OK) and _stamp(program) == _sources() else None
+    return built if os.access(built, os.X_OK) and _stamp(program) == _sources(program) else None
 
 
 def lacking() -> list[str]:
@@ -75,9 +77,15 @@ def lacking() -> list[str]:
     return [program for program in PACKAGES if find(program) is None]
 
 
-def _sources() -> str:
-    """A fingerprint of what the programs are built from: with other pins they must be built anew."""
-    return hashlib.sha256((MODULE / "go.mod").read_bytes() + (MODULE / "go.sum").read_bytes()).hexdigest()
+def _module_of(program: str) -> str:
+    """Which module file, and which sums of the same name, pin the program."""
+    return program if program in TOOLS else "go"
+
+
+def _sources(program: str) -> str:
+    """A fingerprint of what the program is built from: with other pins it must be built anew."""
+    pins = [MODULE / f"{_module_of(program)}.{ending}" for ending in ("mod", "sum")]
+    return hashlib.sha256(b"".join(pin.read_bytes() for pin in pins)).hexdigest()
 
 
 def _stamp(program: str) -> str:
@@ -88,7 +96,7 @@ def _stamp(program: str) -> str:
 def provide(say: Say) -> None:
     """Find or build all programs and fetch the Gateway API CRDs; raises CannotBuild."""
     cache().mkdir(parents=True, exist_ok=True)
-    for program in PACKAGES:
+    for program in (*PACKAGES, *TOOLS):
         found = find(program)
         if found is None:
             _build(program, say)
@@ -125,15 +133,15 @@ def _link_flags() -> str:
 
 def _build(program: str, say: Say) -> None:
     """One program into the cache, under its name only when it is complete."""
-    say(
-        f"{program}: building {PACKAGES[program]} (sources come from the Go module proxy; minutes, both cores)"
-    )
+    package = {**PACKAGES, **TOOLS}[program]
+    say(f"{program}: building {package} (sources come from the Go module proxy; minutes, both cores)")
     unfinished = cache() / f".{program}.{os.getpid()}"
-    command = [_go(), "build", "-mod=readonly", "-trimpath", "-p", "2", "-ldflags", _link_flags()]
+    module = f"-modfile={_module_of(program)}.mod"
+    command = [_go(), "build", module, "-mod=readonly", "-trimpath", "-p", "2", "-ldflags", _link_flags()]
     started = time.monotonic()
-    _run([*command, "-o", str(unfinished), PACKAGES[program]], program, say)
+    _run([*command, "-o", str(unfinished), package], program, say)
     unfinished.replace(cache() / program)
-    (cache() / f"{program}.sources").write_text(_sources())
+    (cache() / f"{program}.sources").write_text(_sources(program))
     size_mb = (cache() / program).stat().st_size / 1e6
     say(f"{program}: built in {time.monotonic() - started:.0f} s, {size_mb:.0f} MB, {cache() / program}")
 
