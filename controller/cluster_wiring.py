@@ -37,6 +37,7 @@ from controller.api.app import create_app
 from controller.api.deps import Changes, Deps
 from controller.api.server import ApiServer, api_server, listen
 from controller.api.shown import Seen
+from controller.core.spec import Spec
 from controller.core.status import Decision, Status
 from controller.crd import Refused
 from controller.crd.compiler import Compiler
@@ -101,6 +102,7 @@ class Cluster:
     actions: Reflector
     workloads: KubernetesWorkloads
     leadership: Leadership
+    compiler: Compiler
     store: KubernetesStore
     events: Events
     registry: RouterRegistry
@@ -170,7 +172,7 @@ async def _serve(
     stack.push_async_callback(gatherer.close)
     warmer = Warmer(lambda key, warmup: (), queue.add, log)
     stack.push_async_callback(warmer.close)
-    compiler, next_at = Compiler(cluster.workloads.revisions), dict[str, float | None]()
+    compiler, next_at = cluster.compiler, dict[str, float | None]()
 
     def on_recorded(key: str, decision: Decision | None) -> None:
         if decision is None:
@@ -259,16 +261,19 @@ def _connect(settings: ClusterSettings) -> Cluster:
     instance = os.environ.get("POD_NAME") or socket.gethostname()
     events = Events(writer, instance=instance, is_leader=leadership.is_leader, now=time.time, log=log)
 
+    def compiled(stored: Stored) -> Spec | None:
+        found = compiler.compile(stored)
+        return None if isinstance(found, Refused) else found.spec
+
     def shown(stored: Stored, next_at: float | None) -> dict[str, Any]:
-        compiled = compiler.compile(stored)
-        spec = None if isinstance(compiled, Refused) else compiled.spec
-        return view.full(Seen(stored, spec, routers.observed(stored.key), time.time(), next_at), ())
+        return view.full(Seen(stored, compiled(stored), routers.observed(stored.key), time.time(), next_at), ())
 
     store = KubernetesStore(
         writer,
         rollouts,
         actions,
         events=events,
+        compiled=compiled,
         shown=shown,
         transitions=lambda: leadership.transitions,
         is_leader=leadership.is_leader,
@@ -295,6 +300,7 @@ def _connect(settings: ClusterSettings) -> Cluster:
         actions,
         workloads,
         leadership,
+        compiler,
         store,
         events,
         registry,

@@ -10,24 +10,25 @@ from typing import Any, Final
 
 from controller.core import draft, slots
 from controller.core.draft import FAILED_MAX
+from controller.core.spec import Spec
 from controller.core.status import Cause, Failed, Status, VersionRef
-from controller.crd import Refused, parse
-from controller.crd.convert import identities
 
 ACTOR: Final = "headgate"
 
 
 def from_fields(
-    document: Mapping[str, Any], fields: Mapping[str, Any], why: str, generation: int, now: float
+    spec: Spec | None, fields: Mapping[str, Any], why: str, generation: int, now: float
 ) -> Status | str:
-    """The status to go on from, with plans numbered after `generation`; or the sentence that says what a person must do."""
+    """The status to go on from, with plans numbered after `generation`; or the sentence that says what a person must do.
+
+    `spec` is None where the rollout's spec is not accepted.
+    """
     name = fields.get("stableVersion")
     if not isinstance(name, str):
         return f"{why}, and nothing says which version was stable: delete the rollout and apply it again"
-    parsed = parse(document)
-    if isinstance(parsed, Refused):
-        return f"{why}, and the spec is not accepted either: {parsed}"
-    known = identities(parsed.rollout)
+    if spec is None:
+        return f"{why}, and the spec is not accepted either: mend that first"
+    known = {version.name: version.identity for version in spec.versions}
     if name not in known:
         return f"{why}, and {name}, which was stable, is not among the versions: write it there again"
     others = [version for version in known if version != name][:FAILED_MAX]
@@ -36,7 +37,7 @@ def from_fields(
         stable=VersionRef(name, known[name]),
         is_stable_proven=True,
         slots=slots.all_to(name),
-        salt=draft.salt(parsed.key, known[name], 1),
+        salt=draft.salt(spec.key, known[name], 1),
         generation=generation,
         because=why,
         failed=tuple(Failed(other, known[other], 1, Cause.NO_DATA, sentence, now, ACTOR) for other in others),

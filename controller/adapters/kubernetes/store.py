@@ -25,6 +25,7 @@ from controller.adapters.kubernetes.errors import ApiError, Conflict, Fenced
 from controller.adapters.kubernetes.events import About, Events
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.status import Kept, Unreadable
+from controller.core.spec import Spec
 from controller.core.status import Action, ActionResult, DecisionRecord, Event, Phase, Status
 from controller.crd.published import DECISIONS_MAX
 from controller.errors import ControllerError, NotLeader, NotTakenHere, StoreConflict, StoreUnavailable
@@ -58,6 +59,9 @@ _CLOCKS: Final = frozenset(
 _MOVING: Final = frozenset({"clock_at", "message", "waiting_for", "unmet"})
 """What of a status may be lost in a crash: times that only hold back, and what is said about them. Not the epoch: its
 first write is what shows a new leader whether its copy is the newest, before any plan of its own is out."""
+
+Compile = Callable[[Stored], Spec | None]
+"""What the rollout's document means; None if this release does not accept it."""
 
 Shown = Callable[[Stored, float | None], dict[str, Any]]
 """The API's view of a rollout as it would be stored, and the next instant that matters."""
@@ -101,6 +105,7 @@ class KubernetesStore:
         actions: Reflector,
         *,
         events: Events,
+        compiled: Compile,
         shown: Shown,
         transitions: Callable[[], int],
         is_leader: Callable[[], bool],
@@ -112,6 +117,7 @@ class KubernetesStore:
         self._rollouts = rollouts
         self._actions = Actions(api, actions, demand_leader=self._demand_leader, now=now)
         self._events = events
+        self._compiled = compiled
         self._shown = shown
         self._transitions = transitions
         self._is_leader = is_leader
@@ -392,7 +398,7 @@ class KubernetesStore:
             )
             return before.kept, ""
         rebuilt = rebuild.from_fields(
-            _document(found), _status(found), why, self._past.get(key, 0), self._now()
+            self._compiled(_stored_as(key, found)), _status(found), why, self._past.get(key, 0), self._now()
         )
         if isinstance(rebuilt, Status):
             self._log.error("the stored state is lost, all goes back to stable", rollout=key, why=why)
@@ -684,6 +690,11 @@ def _document(found: Mapping[str, Any]) -> dict[str, Any]:
         "metadata": written,
         "spec": found.get("spec"),
     }
+
+
+def _stored_as(key: str, found: Mapping[str, Any]) -> Stored:
+    """The rollout as if nothing were remembered of it."""
+    return Stored(key, _document(found), _generation(found), Status(), b"", ())
 
 
 def _about(found: Mapping[str, Any]) -> About:

@@ -17,7 +17,7 @@ from controller.api.shown import Seen
 from controller.core.analysis.inputs import Missing
 from controller.core.checks import PrometheusQuery
 from controller.core.effects import Effect, EffectOutcome
-from controller.core.spec import VersionSpec, Warmup
+from controller.core.spec import Spec, VersionSpec, Warmup
 from controller.core.status import Decision, VersionObserved, Workload
 from controller.crd import Refused
 from controller.crd.actions import ACTION_KIND
@@ -119,6 +119,7 @@ class Scene:
             self.cluster,
             self.rollouts,
             self.actions,
+            compiled=self._spec,
             shown=self._shown,
             now=lambda: self.now,
             is_leader=lambda: self.is_leader,
@@ -243,10 +244,12 @@ class Scene:
         found = self.compiler.compile(stored)
         return str(found) if isinstance(found, Refused) else found
 
+    def _spec(self, stored: Stored) -> Spec | None:
+        found = self.compiler.compile(stored)
+        return None if isinstance(found, Refused) else found.spec
+
     def _shown(self, stored: Stored, next_at: float | None) -> Json:
-        compiled = self.compiler.compile(stored)
-        spec = None if isinstance(compiled, Refused) else compiled.spec
-        return view.full(Seen(stored, spec, self.registry.observed(stored.key), self.now, next_at), ())
+        return view.full(Seen(stored, self._spec(stored), self.registry.observed(stored.key), self.now, next_at), ())
 
 
 def rollout(**spec: Any) -> Json:
