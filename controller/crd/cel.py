@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 Json = dict[str, Any]
-Validation = dict[str, str]
+Validation = dict[str, Any]
 """One entry of `x-kubernetes-validations`."""
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.crd.actions import ACTION_KIND, ACTION_RULES, ActionSpec
+from controller.crd.cel import Validation
+from controller.crd.forms import CHANGES
 from controller.crd.models import KIND, RolloutSpec
 from controller.crd.published import ActionStatus, RolloutStatus
 from controller.crd.rules import RULES
@@ -64,12 +66,14 @@ _ACTION_COLUMNS: Final = (
 
 def model_rollouts() -> dict[str, Any]:
     """The CustomResourceDefinition of ModelRollout."""
+    rules, changes = validations(RULES), _changes()
     schema = _root(
         "A new version of a model, taken into production without hurting anyone: what serves, how traffic moves to "
         "it, and which evidence it needs.",
-        structural(RolloutSpec, validations(RULES)),
+        structural(RolloutSpec, {**rules, "RolloutSpec": [*rules["RolloutSpec"], *changes["RolloutSpec"]]}),
         structural(RolloutStatus, {}),
     )
+    schema["x-kubernetes-validations"] = changes["ModelRollout"]
     subresources = {
         "status": {},
         "scale": {
@@ -79,6 +83,13 @@ def model_rollouts() -> dict[str, Any]:
         },
     }
     return _definition(KIND, "modelrollouts", "mro", schema, _ROLLOUT_COLUMNS, subresources)
+
+
+def _changes() -> dict[str, list[Validation]]:
+    found: dict[str, list[Validation]] = {}
+    for rule, form in CHANGES.items():
+        found.setdefault(form.on, []).append(form.validation(rule))
+    return found
 
 
 def rollout_actions() -> dict[str, Any]:

@@ -341,21 +341,19 @@ def _same(field: str) -> str:
     return f"(({there[0]}) == ({there[1]}) && (!({there[0]}) || v.{field} == w.{field}))"
 
 
+_WHAT_SERVES: Final = (
+    "url",
+    "service.name",
+    "service.port",
+    "process.command",
+    "process.env",
+    "process.readiness",
+    "readiness",
+    "digest",
+    "rewrite.path",
+)
 _SERVES_THE_SAME: Final = " && ".join(
-    ["!has(v.rewrite) && !has(w.rewrite) && v.name != w.name"]
-    + [
-        _same(field)
-        for field in (
-            "url",
-            "service.name",
-            "service.port",
-            "process.command",
-            "process.env",
-            "process.readiness",
-            "readiness",
-            "digest",
-        )
-    ]
+    ["!has(v.rewrite) && !has(w.rewrite) && v.name != w.name", *map(_same, _WHAT_SERVES[:-1])]
 )
 
 # Times
@@ -1003,6 +1001,37 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
         ),
     ),
 }
+
+_STABLE: Final = (
+    "has(oldSelf.status) && has(oldSelf.status.stableVersion) && has(oldSelf.spec.versions) && has(self.spec.versions)"
+    " && self.spec.versions != oldSelf.spec.versions"
+)
+_IS_STABLE: Final = "v.name == oldSelf.status.stableVersion"
+_REDEFINED: Final = f"{_IS_STABLE} && oldSelf.spec.versions.exists(w, w.name == v.name && !({' && '.join(map(_same, _WHAT_SERVES))}))"
+
+CHANGES: Final[Mapping[str, Form]] = {
+    "initial-stable": Form(
+        "RolloutSpec",
+        "oldSelf.hasValue() || !has(self.versions) || size(self.versions) == 1 || has(self.initialStable)",
+        "the first apply names several versions: say which one is proven and serves now, so that nothing becomes stable unproved",
+        path=".initialStable",
+        is_of_creation=True,
+    ),
+    "stable-removed": Form(
+        "ModelRollout",
+        f'!({_STABLE}) || oldSelf.status.stableVersion == "" || self.spec.versions.exists(v, {_IS_STABLE})',
+        "%s is stable and serves: keep it in versions until another version is promoted",
+        ("oldSelf.status.stableVersion",),
+        path=".spec.versions",
+    ),
+    "stable-redefined": Form(
+        "ModelRollout",
+        f"!({_STABLE}) || !self.spec.versions.exists(v, {_REDEFINED})",
+        "%s is stable, and what it serves would change under its name: leave it as it was, add the change as a new version and set target to it",
+        (first("self.spec.versions", _REDEFINED, formatted("spec.versions[%d]: %s", "i", "v.name")),),
+    ),
+}
+"""What may not become of what is there (`parse.changes`). ModelRollout is the whole object; a rewrite's body is unseen."""
 
 UNSEEN: Final[Mapping[str, str]] = {
     "unique-versions": "versions with a rewrite (its body may be any JSON), and times that are equal but written otherwise",

@@ -30,10 +30,13 @@ class Form:
     says: str
     arguments: tuple[str, ...] = ()
     path: str = ""
+    is_of_creation: bool = False
+    """Is it also held against an object that was not there before, with `oldSelf` an optional?"""
 
     def validation(self, rule: str) -> Validation:
         """The entry of `x-kubernetes-validations`."""
-        return cel.validation(rule, self.holds, self.says, *self.arguments, path=self.path)
+        found = cel.validation(rule, self.holds, self.says, *self.arguments, path=self.path)
+        return found | ({"optionalOldSelf": True} if self.is_of_creation else {})
 
 
 @dataclass(frozen=True, slots=True)

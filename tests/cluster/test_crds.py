@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from controller.core.spec import Spec
-from controller.crd import Fault, Refused, load_documents, parse, to_core
+from controller.core.status import Status, VersionRef
+from controller.crd import Fault, Refused, changes, load_documents, parse, to_core
+from controller.crd.convert import identities
 from controller.crd.forms import UNSEEN
 from tests.cluster.kinds import install
 from tests.cluster.testbed.cluster import Testbed
@@ -145,6 +147,7 @@ def _documents(name: str, text: str) -> Iterator[tuple[str, Document]]:
     assert isinstance(loaded, tuple), f"{name}: {loaded}"
     for document in loaded:
         if document.content.get("kind") == "ModelRollout":
+            document.content["metadata"].pop("namespace", None)  # it is asked about in default
             yield f"{name}-{document.content['metadata']['name']}", document.content
 
 
@@ -382,3 +385,76 @@ def test_a_name_too_long_for_a_label_is_refused(api: httpx.Client) -> None:
     document = sound()
     document["metadata"]["name"] = "x" * 64
     assert "metadata.name" in asked(api, document).json()["message"]
+
+
+# What may not become of what is there
+
+
+def stable(api: httpx.Client, rollout: str, version: str = "v7") -> Document:
+    """The controller says which version is stable; the object as it is then."""
+    answer = api.patch(
+        f"{rollout}/status",
+        json={"status": {"stableVersion": version}},
+        headers={"content-type": "application/merge-patch+json"},
+    )
+    answer.raise_for_status()
+    return dict(answer.json())
+
+
+def test_a_first_apply_of_several_versions_must_say_which_is_stable(api: httpx.Client) -> None:
+    document = changed(lambda spec: spec.pop("initialStable"))
+    (fault,) = changes(None, document, None)
+    answer = asked(api, document)
+    assert answer.status_code == 422
+    assert says(answer, fault), answer.text
+
+
+def test_later_it_need_not_say_so(api: httpx.Client, rollout: str) -> None:
+    document = stable(api, rollout)
+    del document["spec"]["initialStable"]
+    assert api.put(rollout, json=document).is_success
+
+
+CHANGED: list[tuple[str, Callable[[Document], Any]]] = [
+    ("another address", lambda spec: spec["versions"][0].update(url="http://127.0.0.1:9001/fraud")),
+    ("another digest", lambda spec: spec["versions"][0].update(digest=f"sha256:{'0' * 64}")),
+    ("another path", lambda spec: spec["versions"][0].update(rewrite={"path": "/v2/models/x/infer"})),
+    ("taken out", lambda spec: (spec["versions"].pop(0), spec.pop("initialStable"))),
+]
+
+
+@pytest.mark.parametrize(("what", "change"), CHANGED, ids=[what for what, _ in CHANGED])
+def test_what_is_stable_is_neither_redefined_nor_taken_out(
+    api: httpx.Client, rollout: str, what: str, change: Callable[[Document], Any]
+) -> None:
+    document = stable(api, rollout)
+    name = VersionRef("v7", version_identities(document)["v7"])
+    change(document["spec"])
+    (fault,) = changes(document, document, Status(stable=name))
+    answer = api.put(rollout, json=document)
+    assert answer.status_code == 422, f"{what} was let through"
+    assert says(answer, fault), answer.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda spec: spec["versions"].append({"name": "v9", "url": "http://127.0.0.1:9009"}),
+        lambda spec: spec["versions"].reverse(),
+        lambda spec: spec["versions"][1]["process"]["command"].append("--more"),
+        lambda spec: spec.update(target="v7"),
+        lambda spec: spec["versions"][0].update(readiness=None),
+    ],
+    ids=["another version", "another order", "the candidate", "the target", "nothing"],
+)
+def test_all_else_may_change(api: httpx.Client, rollout: str, change: Callable[[Document], Any]) -> None:
+    document = stable(api, rollout)
+    change(document["spec"])
+    answer = api.put(rollout, json=document)
+    assert answer.is_success, answer.text
+
+
+def version_identities(document: Document) -> dict[str, str]:
+    parsed = parse(document)
+    assert not isinstance(parsed, Refused), parsed
+    return identities(parsed.rollout)
