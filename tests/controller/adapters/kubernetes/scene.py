@@ -249,7 +249,9 @@ class Scene:
         return None if isinstance(found, Refused) else found.spec
 
     def _shown(self, stored: Stored, next_at: float | None) -> Json:
-        return view.full(Seen(stored, self._spec(stored), self.registry.observed(stored.key), self.now, next_at), ())
+        return view.full(
+            Seen(stored, self._spec(stored), self.registry.observed(stored.key), self.now, next_at), ()
+        )
 
 
 def rollout(**spec: Any) -> Json:
