@@ -505,6 +505,7 @@ class World:
         self._check_schedule(decision)
         self._check_hooks(before, decision)
         self._check_warmth(before, decision)
+        self._check_raised_beside_stable(before, decision)
         self._check_rivals(before, decision)
         self._check_matched(decision)
         self._check_restarts(before, decision)
@@ -564,6 +565,18 @@ class World:
     def _is_ours(self, router: Router) -> bool:
         """Does the router run what this controller's line of leaders gave it, one plan after the other?"""
         return True
+
+    def _check_raised_beside_stable(self, before: Status, decision: Decision) -> None:
+        """I4: nothing rises without a stable to go back to, but on the way back, or everything by a person's word."""
+        stable = before.stable
+        seen = self._observed().versions.get(stable.identity) if stable is not None else None
+        if stable != decision.status.stable or (seen is not None and seen.endpoints):
+            return
+        for record in decision.records:
+            if record.reason is Reason.WEIGHT_RAISED:
+                is_forward = record.weight_after == FULL and "passed it" in record.sentence
+                assert is_forward or self._is_way_back(decision), record
+                self.seen["stable gone: rolls forward"] += is_forward
 
     def _check_rivals(self, before: Status, decision: Decision) -> None:
         """A rival has at most the candidate's share when it is raised; its failure is its own; a failed one is gone."""

@@ -56,6 +56,8 @@ def test_a_person_may_roll_forward_away_from_a_stable_that_serves_nobody():
     assert weight(story) == 500, "a part of it would leave the rest where it is"
     say(story, "ann: promote-full v2")
     assert weight(story) == 10_000
+    story = on_trial("errors says Pass", "v1 not ready", "wait 20s", stages="canary 5% every 9s")
+    assert weight(story) == 500, "the robot has nobody's word for it"
     story = on_trial("v1 not ready", "v2 not ready", "ann: promote-full v2")
     assert weight(story) == 500, "nobody is sent to a version that serves nobody either"
 
