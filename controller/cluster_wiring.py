@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from controller.adapters.effects import HttpEffects
+from controller.adapters.kubernetes.access import ClusterAccess
 from controller.adapters.kubernetes.actions import FINAL, INDEX, phase_of
 from controller.adapters.kubernetes.actions import PLURAL as ACTIONS
 from controller.adapters.kubernetes.api import Api, Misconfigured, Settings, path_of
@@ -33,8 +34,10 @@ from controller.adapters.prometheus.counters import PrometheusCounters, Provider
 from controller.adapters.routers import RouterRegistry
 from controller.adapters.warmup import Warmer
 from controller.api import view
+from controller.api.access import SharedToken
 from controller.api.app import create_app
 from controller.api.deps import Changes, Deps
+from controller.api.security import LOOPBACK_NAMES
 from controller.api.server import ApiServer, api_server, listen
 from controller.api.shown import Seen
 from controller.core.spec import Spec
@@ -201,21 +204,22 @@ async def _serve(
         log=log,
     )
     loop = Loop(reconciler, queue, cluster.metrics, time.time, log)
+    host, _, port = settings.api_listen.rpartition(":")
     deps = Deps(
         store=store,
         routers=cluster.registry,
         changes=cluster.changes,
         wake=lambda key: queue.add(key, urgent=True),
         now=time.time,
-        token=_token(settings.token_file),
+        access=ClusterAccess(cluster.api, _shared(settings.token_file)),
         metrics=cluster.metrics,
         next_action_at=next_at.get,
         is_ready=lambda: loop.has_seen(store.keys()),
         providers=frozenset(settings.providers),
         sinks=frozenset(settings.sinks),
+        is_loopback=host in LOOPBACK_NAMES,
         compiler=compiler,
     )
-    host, _, port = settings.api_listen.rpartition(":")
     listener = listen(host, int(port))
     server = api_server(create_app(deps))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -266,7 +270,9 @@ def _connect(settings: ClusterSettings) -> Cluster:
         return None if isinstance(found, Refused) else found.spec
 
     def shown(stored: Stored, next_at: float | None) -> dict[str, Any]:
-        return view.full(Seen(stored, compiled(stored), routers.observed(stored.key), time.time(), next_at), ())
+        return view.full(
+            Seen(stored, compiled(stored), routers.observed(stored.key), time.time(), next_at), ()
+        )
 
     store = KubernetesStore(
         writer,
@@ -275,6 +281,7 @@ def _connect(settings: ClusterSettings) -> Cluster:
         events=events,
         compiled=compiled,
         shown=shown,
+        retargeted=workloads.retargeted,
         transitions=lambda: leadership.transitions,
         is_leader=leadership.is_leader,
         now=time.time,
@@ -375,9 +382,11 @@ def _compiled(compiler: Compiler, stored: Stored) -> Compiled | str:
     return str(found) if isinstance(found, Refused) else found
 
 
-def _token(path: Path) -> str:
-    """The token that routers and people of this cluster bring."""
+def _shared(path: Path | None) -> Callable[[str], bool]:
+    """Which tokens may do everything: the one in the file, if there is one."""
+    if path is None:
+        return lambda token: False
     token = path.read_text().strip()
     if not token:
         raise OSError(f"{path} is empty")
-    return token
+    return SharedToken(token).is_right

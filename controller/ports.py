@@ -7,7 +7,7 @@ seconds. All calls are made from the one event loop of the controller; slow ones
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from controller.core.analysis.inputs import Counts, Missing
 from controller.core.checks import CheckResult, PrometheusQuery
@@ -226,4 +226,37 @@ class Counters(Protocol):
 
     async def counts(self, query: PrometheusQuery, version: str) -> Counts | Missing:
         """The recent samples of both counters of the version of that name, within a bounded time."""
+        ...
+
+
+ROUTE: Final = "route"
+"""The verb of a router: read the plan of its rollout, and report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks of the API: a verb on the rollout `key`, without a key on the API at `path`.
+
+    Without a verb only who it is matters.
+    """
+
+    verb: str
+    key: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Why not: 401 when it is not known who asks, 403 when they may not, 503 when nobody can tell now."""
+
+    status: int
+    what: str
+    do: str
+
+
+class Access(Protocol):
+    """Answers whether the bearer of a token may have a wish."""
+
+    async def refusal(self, token: str, wish: Wish) -> Denied | None:
+        """Why not; None if it is allowed."""
         ...

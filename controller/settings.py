@@ -33,10 +33,10 @@ class LocalSettings:
 class ClusterSettings:
     """The controller of a cluster. `kubeconfig`, `context` and `namespace` are as kubectl's; `api_listen` is HOST:PORT.
 
-    `token_file` holds the token that routers bring; `providers`, `sinks` and `allowed_hooks` are as in local mode.
+    `token_file`, if any, holds a token that may do everything, beside what the cluster knows; `providers`, `sinks` and `allowed_hooks` are as in local mode.
     """
 
-    token_file: Path
+    token_file: Path | None
     kubeconfig: str | None = None
     context: str | None = None
     namespace: str | None = None

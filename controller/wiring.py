@@ -26,6 +26,7 @@ from controller.adapters.routers import RouterRegistry
 from controller.adapters.sqlite import SqliteStore
 from controller.adapters.warmup import Warmer
 from controller.adapters.warmup.recorded import recorded
+from controller.api.access import SharedToken
 from controller.api.app import create_app
 from controller.api.deps import Changes, Deps
 from controller.api.server import api_server, listen
@@ -183,7 +184,7 @@ async def _build(settings: LocalSettings) -> tuple[Local, Any]:
         changes=changes_,
         wake=lambda key: queue.add(key, urgent=True),
         now=time.time,
-        token=_token(token_path),
+        access=SharedToken(_token(token_path)),
         metrics=metrics,
         next_action_at=next_at.get,
         is_ready=lambda: loop.has_seen(store.keys()),

@@ -5,7 +5,7 @@ from fastapi import Depends, FastAPI
 from controller.api import actions, discovery, health, rollouts
 from controller.api.deps import Deps, provide
 from controller.api.problems import install
-from controller.api.security import LoopbackNames, authenticate
+from controller.api.security import OwnNames, authenticate
 
 
 def create_app(deps: Deps) -> FastAPI:
@@ -19,7 +19,7 @@ def create_app(deps: Deps) -> FastAPI:
     )
     provide(app, deps)
     install(app)
-    app.add_middleware(LoopbackNames)
+    app.add_middleware(OwnNames, loopback_only=deps.is_loopback)
     for part in (health, discovery, rollouts, actions):
         app.include_router(part.router)
     return app

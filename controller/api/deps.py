@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Request
 from controller.core.spec import Spec
 from controller.crd import Refused
 from controller.crd.compiler import Compiler
-from controller.ports import Discovery, Routers, Store, Stored
+from controller.ports import Access, Discovery, Routers, Store, Stored
 from controller.telemetry import Metrics
 
 
@@ -56,7 +56,7 @@ class Deps:
     `wake(key)` asks for a reconcile now. `now` gives Unix seconds. `next_action_at(key)` is the instant the last
     decision named, None if it named none. `is_ready` is False until every rollout was reconciled once. `providers`
     are the names of the metric providers that checks may use, `sinks` of those that notifications may; None: any name is
-    taken.
+    taken. `is_loopback`: only this machine is answered.
     """
 
     store: Store
@@ -64,12 +64,13 @@ class Deps:
     changes: Changes
     wake: Callable[[str], None]
     now: Callable[[], float]
-    token: str
+    access: Access
     metrics: Metrics
     next_action_at: Callable[[str], float | None] = lambda key: None
     is_ready: Callable[[], bool] = lambda: True
     providers: frozenset[str] | None = None
     sinks: frozenset[str] | None = None
+    is_loopback: bool = True
     compiler: Compiler = field(default_factory=Compiler)
 
     def spec_of(self, stored: Stored) -> Spec | None:

@@ -12,7 +12,7 @@ from controller.api import traffic
 from controller.api.addressed import Found, Key
 from controller.api.deps import Given
 from controller.api.problems import Problem
-from controller.api.security import read_body
+from controller.api.security import demand_route, read_body
 from controller.ports import Unwelcome
 from headgate.wire import READS, VERSION
 from headgate.wire.codec import BYTES_MAX, Malformed, decode_telemetry, encode
@@ -74,6 +74,7 @@ async def report(deps: Given, request: Request) -> Response:
         raise Problem(
             400, str(malformed), about="body", do=f"send telemetry of wire version {VERSION}"
         ) from malformed
+    await demand_route(request, deps, telemetry.rollout)
     unwelcome = deps.routers.report(telemetry)
     if unwelcome is not None:
         raise _unwelcome(unwelcome, telemetry.rollout, telemetry.router)

@@ -1,10 +1,9 @@
-"""Who may ask: a bearer token on every route that is not listed as open, loopback names only, bounded bodies.
+"""Who may ask: a bearer token on every route that is not listed as open, no web pages, bounded bodies.
 
-The token is checked in a dependency of the whole app, so that a new route is closed until somebody lists it here.
+What the bearer may is checked in a dependency of the whole app, so that a new route is closed until somebody lists it here.
 Bodies are read by the routes themselves, after that: the framework would read them before.
 """
 
-import hmac
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Annotated, Any, Final
@@ -13,8 +12,10 @@ from urllib.parse import urlsplit
 from fastapi import Header, Request
 from starlette.requests import ClientDisconnect
 
+from controller.api.access import wish_of
 from controller.api.deps import Given
 from controller.api.problems import Problem
+from controller.ports import ROUTE, Wish
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Answered without a token: they say nothing but yes or no."""
@@ -31,40 +32,54 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 async def authenticate(request: Request, deps: Given, authorization: Annotated[str, Header()] = "") -> None:
-    """Let the request pass if it brings the token or its path is open; else Problem 401. Reads no body."""
+    """Let the request pass if its path is open, or its bearer may have what it asks for; else Problem. Reads no body."""
     if request.url.path in OPEN_PATHS:
         return
     scheme, _, token = authorization.partition(" ")
-    is_right = hmac.compare_digest(token.strip().encode(), deps.token.encode())
-    if scheme.lower() != "bearer" or not is_right:
+    request.state.token = token.strip() if scheme.lower() == "bearer" else ""
+    names = {name: str(value) for name, value in request.path_params.items()}
+    await _demand(request, deps, wish_of(request.method, request.url.path, names))
+
+
+async def demand_route(request: Request, deps: Given, key: str) -> None:
+    """Go on only if the bearer may speak as a router of this rollout, which only the body said; else Problem."""
+    await _demand(request, deps, Wish(ROUTE, key, request.url.path))
+
+
+async def _demand(request: Request, deps: Given, wish: Wish) -> None:
+    refused = await deps.access.refusal(request.state.token, wish)
+    if refused is not None:
         raise Problem(
-            401,
-            "this needs the controller's token",
+            refused.status,
+            refused.what,
             about=request.url.path,
-            do="send `Authorization: Bearer TOKEN`; the token is in the file `token` of the state directory",
-            headers={"www-authenticate": "Bearer"},
+            do=refused.do,
+            headers={"www-authenticate": "Bearer"} if refused.status == 401 else None,
         )
 
 
-class LoopbackNames:
-    """Refuses requests that name another host than this one, so that no web page reaches us by rebinding a name."""
+class OwnNames:
+    """Refuses requests of web pages, and with `loopback_only` those that name another host than this one, so that no
+    page reaches us by rebinding a name."""
 
-    def __init__(self, app: Asgi) -> None:
+    def __init__(self, app: Asgi, *, loopback_only: bool = True) -> None:
         self._app = app
+        self._loopback_only = loopback_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 403."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = _refusal([(name.lower(), value.decode("latin-1")) for name, value in scope["headers"]])
+        headers = [(name.lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+        refusal = _refusal(headers, loopback_only=self._loopback_only)
         answer = self._app if refusal is None else refusal.response()
         await answer(scope, receive, send)
 
 
-def _refusal(headers: list[tuple[bytes, str]]) -> Problem | None:
+def _refusal(headers: list[tuple[bytes, str]], *, loopback_only: bool) -> Problem | None:
     hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) != 1 or _host_of(f"//{hosts[0]}") not in LOOPBACK_NAMES:
+    if loopback_only and (len(hosts) != 1 or _host_of(f"//{hosts[0]}") not in LOOPBACK_NAMES):
         return Problem(
             403,
             "the Host header does not name this machine's loopback",

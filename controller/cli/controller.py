@@ -8,8 +8,6 @@ from controller.cli.failures import end
 from controller.cli.up import AddressType, NamedUrlType, UrlPrefixType
 from controller.settings import ClusterSettings
 
-TOKEN_FILE = Path("/etc/headgate/token")
-
 
 @click.command(context_settings={"auto_envvar_prefix": "HEADGATE_CONTROLLER"})
 @click.option(
@@ -36,9 +34,7 @@ TOKEN_FILE = Path("/etc/headgate/token")
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=TOKEN_FILE,
-    show_default=True,
-    help="The token that routers bring.",
+    help="A token that may do everything; routers may bring it in place of their ServiceAccount's own.",
 )
 @click.option(
     "--leader-election/--no-leader-election",
@@ -73,7 +69,7 @@ def controller(
     namespace: str | None,
     all_namespaces: bool,
     api: str,
-    token_file: Path,
+    token_file: Path | None,
     leader_election: bool,
     providers: tuple[tuple[str, str], ...],
     sinks: tuple[tuple[str, str], ...],

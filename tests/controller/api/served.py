@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from controller.adapters.routers import RouterRegistry
+from controller.api.access import SharedToken
 from controller.api.app import create_app
 from controller.api.deps import Changes, Deps
 from controller.api.server import api_server, listen
@@ -133,10 +134,9 @@ def served(kept: Store, on_wake: Callable[[str], None] = lambda key: None, **mor
         changes=changes,
         wake=wake,
         now=time.time,
-        token=TOKEN,
         metrics=Metrics(lambda: statuses(kept)),
         providers=frozenset({"main"}),
-        **more,
+        **{"access": SharedToken(TOKEN), **more},
     )
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
