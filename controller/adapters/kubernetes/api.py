@@ -328,6 +328,7 @@ class Stream:
         self._call = call
         self._lane = lane
         self._rest = b""
+        self._is_over = False
 
     async def lines(self, within_s: float) -> list[bytes]:
         """The next lines, at least one; [] when the server ended it (half a line is dropped). Unavailable if nothing
@@ -340,8 +341,9 @@ class Stream:
         self._call.abort()
 
     async def close(self) -> None:
-        """Let go of the connection and the thread."""
-        self.abort()
+        """Let go of the thread, and of the connection; one whose answer was read to its end serves others."""
+        if not self._is_over:
+            self.abort()
         await self._lane.close()
         self._answer.close()
 
@@ -352,6 +354,7 @@ class Stream:
                 raise TooLarge(f"{self._call.name}: a line is longer than {LINE_BYTES_MAX // 1024} KiB")
             if found := [line for line in lines if line.strip()]:
                 return found
+        self._is_over = True
         return []
 
 

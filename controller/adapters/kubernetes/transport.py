@@ -33,6 +33,7 @@ from controller.adapters.kubernetes.settings import Settings
 
 CONNECT_S: Final = 3.0
 RELOAD_EVERY_S: Final = 5.0
+CREDENTIALS_S: Final = 5.0
 _CHUNK_BYTES: Final = 256 * 1024
 _POOL_SIZE: Final = 32
 _UNREADABLE: Final = (ConfigException, OSError, ValueError, LookupError, TypeError, AttributeError)
@@ -164,6 +165,15 @@ class Access:
     namespace: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Credentials:
+    """The headers that sign in, of which configuration, and when they were asked for."""
+
+    headers: Mapping[str, str]
+    access: Access
+    at: float
+
+
 class Answer:
     """A streamed answer: its status, its headers, and its bytes as they come."""
 
@@ -210,6 +220,7 @@ class Transport:
         self._lock = threading.Lock()
         self._access = load(settings)
         self._loaded_at = time.monotonic()
+        self._credentials: _Credentials | None = None
         self.namespace = self._access.namespace
 
     def open(
@@ -252,15 +263,21 @@ class Transport:
             )
         return Answer(response, call)
 
-    def _authorization(self, access: Access, call: Call) -> dict[str, str]:
-        """The token, fetched again when it is due; one thread at a time, for it may be an external program."""
+    def _authorization(self, access: Access, call: Call) -> Mapping[str, str]:
+        """What signs in. The configuration is asked every few seconds (it costs, and may be slow: an external program),
+        by one thread at a time; a token that was rotated sooner is found by its 401."""
+        known = self._credentials
+        if known is not None and known.access is access and time.monotonic() - known.at < CREDENTIALS_S:
+            return known.headers
         with self._alone(call):
             try:
                 setting = access.configuration.auth_settings().get("BearerToken")
             except _UNREADABLE as error:
                 raise Unavailable(f"{call.name}: the credentials cannot be read: {error}") from error
-        token = setting["value"] if setting else None
-        return {"authorization": token.strip()} if token else {}
+            token = setting["value"] if setting else None
+            headers = {"authorization": token.strip()} if token else {}
+            self._credentials = _Credentials(headers, access, time.monotonic())
+            return headers
 
     def _reloaded(self, refused: Access, call: Call) -> bool:
         """Is there another configuration than the refused one? Certificates, tokens and files are rotated."""

@@ -43,6 +43,7 @@ class Cluster:
     scripted: list[tuple[str, str, Reply]] = field(default_factory=list)
     extra: dict[int, list[bytes]] = field(default_factory=dict)
     cut: int = 0
+    connections: int = 0
     has_bookmarks: bool = True
     is_ending: bool = False
     token: str | None = None
@@ -170,6 +171,11 @@ def drop(handler: "Handler") -> None:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     cluster: Cluster
+
+    def setup(self) -> None:
+        super().setup()
+        with self.cluster.news:
+            self.cluster.connections += 1
 
     def serve(self) -> None:
         parts = urlsplit(self.path)

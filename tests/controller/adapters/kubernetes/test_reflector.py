@@ -179,6 +179,14 @@ def test_a_watch_that_ends_goes_on_where_it_was_without_a_list(tmp_path: Path) -
     act(tmp_path, story)
 
 
+def test_watches_that_end_by_themselves_share_a_connection(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.until(lambda: scene.reflector.counts.watches >= 4)
+        assert scene.cluster.connections == 1
+
+    act(tmp_path, story, patience=replace(QUICK, watch_s=1.0))
+
+
 def test_bookmarks_keep_an_idle_watch_from_expiring(tmp_path: Path) -> None:
     """Others' writes move the history on and it is compacted; the bookmark at a watch's end has kept up with it."""
 
@@ -458,6 +466,7 @@ def test_a_lost_event_is_made_good_by_the_next_list(tmp_path: Path) -> None:
         scene.cluster.write_untold(path("a"), thing("a", n=1))
         scene.cluster.write(path("b"), thing("b"))
         await scene.sees("a", n=1)
+        await scene.until(lambda: scene.reflector.counts.lists >= 2)
         assert scene.reflector.counts.lost == 1
 
     act(tmp_path, story, patience=replace(QUICK, watch_s=1.0, relist_s=2.0))
