@@ -448,16 +448,24 @@ def _path(key: str, subresource: str = "") -> str:
 
 def _outcome(key: str, old: Json | None, new: Json) -> Json:
     """What became of the rollout: created, configured or unchanged."""
-    is_same = old is not None and old["metadata"]["resourceVersion"] == new["metadata"]["resourceVersion"]
+    is_same = old is not None and _told(old) == _told(new)
     outcome = "created" if old is None else "unchanged" if is_same else "configured"
     return {"rollout": key, "generation": new["metadata"]["generation"], "outcome": outcome}
+
+
+def _told(found: Json) -> list[object]:
+    """What people say of a rollout."""
+    return [found["spec"], *(found["metadata"].get(name) or {} for name in ("labels", "annotations"))]
 
 
 def _demand_sound(key: str, old: Json | None, document: Mapping[str, Any]) -> None:
     """What depends on the rollout as it is, which the API server does not look at."""
     if old is not None and old["metadata"].get("deletionTimestamp"):
         raise Failure(f"{key} is being deleted", "apply it again when it is gone")
-    faults = changes(old, document, None if old is None else objects.stored(old).status)
+    there = None if old is None else objects.stored(old)
+    faults = (
+        changes(None, document, None) if there is None else changes(there.document, document, there.status)
+    )
     if faults:
         count = "one thing is" if len(faults) == 1 else f"{len(faults)} things are"
         raise Failure(

@@ -13,8 +13,7 @@ from controller.api import view
 from controller.api.shown import Seen, share, share_or_none
 from controller.core.analysis import forecast as forecasts
 from controller.core.status import DecisionRecord, Retiring, Track
-from controller.crd import Refused, to_core
-from controller.crd.parse import as_written
+from controller.crd import API_VERSION, KIND, Refused, to_core
 from controller.ports import Stored
 
 DECISIONS_IN_STATUS: Final = 5
@@ -88,13 +87,20 @@ def answered(found: Object, uid: str) -> tuple[bool, str] | None:
     return (True, "it is done") if uid in kept.status.handled else None
 
 
+def document(found: Object) -> Json:
+    """What people wrote of it: without status, and without what servers note in metadata."""
+    metadata = found["metadata"]
+    kept = {name: metadata[name] for name in ("name", "namespace", "annotations") if name in metadata}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": kept, "spec": found.get("spec")}
+
+
 def stored(found: Object) -> Stored:
     """The rollout as the controller has it."""
     fields, metadata = fields_of(found), found["metadata"]
     kept, fault = _kept(fields)
     return Stored(
         key=key_of(found),
-        document=as_written(found),
+        document=document(found),
         generation=int(metadata.get("generation") or 0),
         status=kept.status,
         analysis=b"",

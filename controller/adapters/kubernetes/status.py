@@ -192,8 +192,10 @@ def size(body: Mapping[str, Any]) -> int:
 
 
 def patch_of(body: Json) -> Json:
-    """The status as a merge patch: what is not said any more goes."""
-    return {**dict.fromkeys(FIELDS), **body}
+    """The status as a merge patch: what is not said any more goes, also what routers had acknowledged of another plan."""
+    weights = body.get("weights")
+    said = {**body, "weights": {"acknowledged": None, **weights}} if weights else body
+    return {**dict.fromkeys(FIELDS), **said}
 
 
 def gist(fields: Mapping[str, Any]) -> Json:
@@ -239,12 +241,12 @@ def _stage(stage: Json | None) -> str | None:
 
 
 def _weights(weights: Json | None) -> Json | None:
-    """Desired and acknowledged share of who is on trial: an interval where routers differ."""
+    """Desired and acknowledged share of who is on trial: an interval where routers differ, none while one is not known."""
     if weights is None:
         return None
     low, high = weights["acknowledged"]["low"], weights["acknowledged"]["high"]
     written: Json = {"desired": weights["desired"]["percent"]}
-    if low is not None and high is not None:
+    if low is not None and high is not None and not weights["acknowledged"]["unknown"]:
         ends = (low["percent"], high["percent"])
         written["acknowledged"] = ends[0] if ends[0] == ends[1] else "-".join(ends)
     return written
