@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +49,42 @@ def install(cluster: Testbed) -> None:
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
 
 
-class Whole:
-    """One namespace of the cluster with a controller, a router for the rollout `sum`, and model servers v1, v2 …"""
+def model_server(folder: Path, version: str, *options: str) -> tuple[Program, dict[str, Any]]:
+    """A model server, started; and the version as a rollout names it."""
+    port = free_port()
+    program = Program(
+        f"model-{version}",
+        ["env", f"PYTHONPATH={ROOT}", "PYTHONHASHSEED=0", sys.executable, "-m", "tests.local.model",
+         "--version", version, "--port", str(port), *options],
+        folder,
+    )  # fmt: skip
+    program.start()
+    named = {
+        "name": version,
+        "url": f"http://127.0.0.1:{port}",
+        "readiness": {"httpGet": {"path": "/v2/health/ready"}},
+    }
+    return program, named
 
-    def __init__(self, cluster: Testbed, namespace: str, folder: Path) -> None:
+
+class Whole:
+    """One namespace of the cluster with a controller, a router for the rollout `sum`, and model servers v1, v2 …
+
+    `server` is where the controller reaches the API server, if something stands between; `options` it gets besides.
+    """
+
+    def __init__(
+        self, cluster: Testbed, namespace: str, folder: Path, *, server: str = "", options: Sequence[str] = ()
+    ) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.folder = folder
+        self.server = server
         self.token = folder / "token"
         self.token.write_text(secrets.token_urlsafe(16) + "\n")
         self.api_port = free_port()
-        self.models: dict[str, tuple[Program, int]] = {}
-        self.controller = self.program_of_controller("controller", self.api_port)
+        self.models: list[Program] = []
+        self.controller = self.program_of_controller("controller", self.api_port, *options)
         self.ready = folder / "router-ready.json"
         self.router = Program(
             "router",
@@ -72,7 +96,7 @@ class Whole:
 
     def program_of_controller(self, name: str, port: int, *more: str) -> Program:
         """A controller of this namespace, not started yet."""
-        config = self.cluster.kubeconfig(namespace=self.namespace)
+        config = self.cluster.kubeconfig(namespace=self.namespace, server=self.server)
         return Program(
             name,
             [HEADGATE, "controller", "--kubeconfig", config, "--api", f"127.0.0.1:{port}", "--token-file", self.token,
@@ -86,7 +110,7 @@ class Whole:
     def __exit__(self, *_: object) -> None:
         self.router.stop()
         self.controller.stop()
-        for model, _ in self.models.values():
+        for model in self.models:
             model.kill()
 
     def start(self) -> None:
@@ -96,20 +120,9 @@ class Whole:
 
     def model(self, version: str, *options: str) -> dict[str, Any]:
         """Start a model server; the version as a rollout names it."""
-        port = free_port()
-        program = Program(
-            f"model-{version}",
-            ["env", f"PYTHONPATH={ROOT}", "PYTHONHASHSEED=0", sys.executable, "-m", "tests.local.model",
-             "--version", version, "--port", str(port), *options],
-            self.folder,
-        )  # fmt: skip
-        program.start()
-        self.models[version] = (program, port)
-        return {
-            "name": version,
-            "url": f"http://127.0.0.1:{port}",
-            "readiness": {"httpGet": {"path": "/v2/health/ready"}},
-        }
+        program, named = model_server(self.folder, version, *options)
+        self.models.append(program)
+        return named
 
     def kubectl(
         self, *words: str, stdin: Mapping[str, Any] | None = None

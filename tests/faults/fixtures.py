@@ -6,6 +6,7 @@ import pytest
 
 from tests.cluster.testbed.cluster import Testbed
 from tests.faults.proxy.proxy import FaultProxy
+from tests.faults.scene import Versions, model_servers
 
 
 @pytest.fixture
@@ -14,3 +15,10 @@ def fault_proxy(cluster: Testbed) -> Iterator[FaultProxy]:
     pair = cluster.authority.issue("fault-proxy")
     with FaultProxy(cluster.url, cluster.authority.certificate, pair) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def model_versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Versions]:
+    """Model servers that the stories of a whole run share."""
+    with model_servers(tmp_path_factory.mktemp("models")) as versions:
+        yield versions

@@ -277,7 +277,7 @@ class FaultProxy:
         what, agent = asked(method, target), head.get("user-agent")
         exchange = _noted(next(self._numbers), what, target, agent, body)
         with self._lock:
-            active = next((one for one in self._active if one.takes(what, agent)), None)
+            active = next((one for one in self._active if one.takes(what, agent, body)), None)
             self._record.append(exchange)
         if active is None or isinstance(active.rule.fault, EventFault):
             return exchange, None

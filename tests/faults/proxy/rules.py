@@ -109,8 +109,8 @@ class Rule:
     """A fault and what meets it: requests, or events of watches (also of those under way); what is not said, all.
 
     `resources` are plurals, with their subresource if that is meant: `pods`, `pods/status`; `pods/*` is every
-    subresource. `agent` is a part of the User-Agent, `types` are types of events. `nth` = 1 is the first that
-    matches and no other; `every` = 2 is the second, fourth, …; `times` is how often at most.
+    subresource. `agent` is a part of the User-Agent, `says` of the body, `types` are types of events. `nth` = 1 is the
+    first that matches and no other; `every` = 2 is the second, fourth, …; `times` is how often at most.
     """
 
     fault: RequestFault | EventFault
@@ -120,12 +120,13 @@ class Rule:
     namespace: str = ""
     name: str = ""
     agent: str = ""
+    says: str = ""
     types: Collection[str] = ()
     nth: int | None = None
     every: int = 1
     times: int | None = None
 
-    def matches(self, asked: Asked, agent: str) -> bool:
+    def matches(self, asked: Asked, agent: str, body: bytes = b"") -> bool:
         """Whether it is one of those requests, apart from its number; `agent` is its User-Agent."""
         return (
             (not self.verbs or asked.verb in self.verbs)
@@ -134,6 +135,7 @@ class Rule:
             and self.namespace in ("", asked.namespace)
             and self.name in ("", asked.name)
             and self.agent in agent
+            and self.says.encode() in body
         )
 
 
@@ -150,12 +152,12 @@ class Active:
         self.matched = 0
         self.applied = 0
 
-    def takes(self, asked: Asked, agent: str) -> bool:
+    def takes(self, asked: Asked, agent: str, body: bytes = b"") -> bool:
         """Count the request, and say whether it meets the fault."""
         fault = self.rule.fault
         if isinstance(fault, EventFault) or asked.verb not in _VERBS_MET.get(type(fault), (asked.verb,)):
             return False
-        return self.rule.matches(asked, agent) and self._counted()
+        return self.rule.matches(asked, agent, body) and self._counted()
 
     def takes_event(self, asked: Asked, agent: str, kind: str) -> bool:
         """Count an event of that type in the watch that `asked` began, and say whether it meets the fault."""

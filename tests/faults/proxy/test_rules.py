@@ -102,3 +102,10 @@ def test_events_are_counted_by_type_in_the_watches_that_match() -> None:
     assert seen == [False, False, False, True]
     assert not active.takes_event(Asked("watch", "services"), "", "MODIFIED")
     assert (active.matched, active.applied) == (2, 1)
+
+
+def test_a_rule_may_ask_what_the_body_says() -> None:
+    active = Active(Rule(Reset(), says='"Promoted"', nth=1))
+    patch = PATCHES[0]
+    bodies = (b'{"reason":"WeightRaised"}', b'{"reason":"Promoted"}', b'{"reason":"Promoted"}')
+    assert [active.takes(patch, "headgate/0.1", body) for body in bodies] == [False, True, False]
