@@ -31,17 +31,13 @@ _DEPLOYMENT: Final = (
         "        {{- end }}\n",
     ),
     (
-        "        - --token-file=/etc/headgate/token\n",
-        "        - --token-file=/etc/headgate/token\n"
+        "        - --api=0.0.0.0:7000\n",
+        "        - --api=0.0.0.0:7000\n"
         "        {{- range .Values.controller.args }}\n"
         "        - {{ . | quote }}\n"
         "        {{- end }}\n",
     ),
     (_RESOURCES, "        resources: {{- toYaml .Values.controller.resources | nindent 10 }}\n"),
-    (
-        "        secret: {secretName: headgate-router-token}\n",
-        "        secret: {secretName: {{ .Values.routerToken.secretName }}}\n",
-    ),
     (
         "      serviceAccountName: headgate-controller\n",
         "      serviceAccountName: headgate-controller\n"

@@ -8,7 +8,7 @@ RENDERED = rendered()
 BY_HAND = {
     CRDS: {"kustomization.yaml"},
     CHART / "crds": set(),
-    CHART / "templates": {"NOTES.txt", "token.yaml", "networkpolicy.yaml"},
+    CHART / "templates": {"NOTES.txt", "networkpolicy.yaml"},
 }
 
 
