@@ -87,6 +87,18 @@ def bounded(*parts: str) -> str:
     return f"{name[: NAME_MAX - 9].rstrip('-.')}-{_hash(name)[:8]}"
 
 
+def merge_patch(before: Any, after: Any) -> Any:
+    """The RFC 7386 merge patch that makes `after` of `before`."""
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        return after
+    changed = {
+        name: merge_patch(before[name], value) if name in before else value
+        for name, value in after.items()
+        if name not in before or before[name] != value
+    }
+    return {**dict.fromkeys(name for name in before if name not in after), **changed}
+
+
 def config_maps_of(template: Mapping[str, Any]) -> Iterator[str]:
     """The names of the ConfigMaps that the template's containers and volumes refer to."""
     for reference, field_name in _references(template):

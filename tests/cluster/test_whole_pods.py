@@ -13,6 +13,7 @@ import pytest
 from tests.cluster.testbed.cluster import Testbed, wait_for
 from tests.cluster.testbed.kubelet import READY, UNREADY, Health, Kubelet, Pod
 from tests.cluster.testbed.programs import Program
+from tests.cluster.versions import ROLLOUTS
 from tests.cluster.whole import NAME, ROOT, Whole, install, rollout, until
 
 PORT = 8080
@@ -106,9 +107,19 @@ def test_a_new_template_is_ramped_and_promoted_a_bad_one_rolled_back_and_an_old_
             change(whole, pods("v3", "model:3_--fail_0.9"))
             shown = whole.phase_is("RolledBack")
             assert shown["stableVersion"] == "v2"
-            change(whole, pods("v1"))
+            whole.act("undo", "v3", to="v1")
             until("v1 is stable again", lambda: whole.status().get("stableVersion") == "v1", 90, whole.says)
             whole.phase_is("Healthy")
+            again = whole.get("modelrollouts", NAME)
+            assert again["spec"]["template"]["metadata"] == pods("v1")["metadata"]
+            assert again["spec"]["template"]["spec"]["containers"] == pods("v1")["spec"]["containers"]
+            path = ROLLOUTS.format(namespace, NAME)
+            scale = json.loads(whole.cluster.kubectl("get", "--raw", f"{path}/scale").stdout)
+            assert (scale["spec"]["replicas"], scale["status"]["selector"]) == (
+                2,
+                f"headgate.dev/rollout={NAME}",
+            )
+            assert scale["status"]["replicas"] >= 2
             load.stop()
         load.without_loss()
         assert load.answers["v2"] > 0

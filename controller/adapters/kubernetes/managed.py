@@ -17,8 +17,9 @@ from controller.adapters.kubernetes.drift import differences, managers
 from controller.adapters.kubernetes.errors import ApiError, Conflict, Fenced, Forbidden, Invalid, NotFound
 from controller.adapters.kubernetes.objects import Json, Owner, name_of
 from controller.adapters.kubernetes.raw import items, key_of, number, text
+from controller.adapters.kubernetes.store import GROUP, PLURAL, VERSION
 from controller.core.status import VersionObserved, Workload
-from controller.crd.revisions import Revision, all_of, config_maps_of, revision_of
+from controller.crd.revisions import Revision, all_of, config_maps_of, merge_patch, revision_of
 from controller.errors import NotLeader, StoreUnavailable
 
 KEPT_MAX: Final = 12
@@ -67,6 +68,15 @@ class Managed:
         kept = (objects.revision(found) for found in self._copies.of_rollout(self._copies.revisions, key))
         return all_of(revision_of(name, template, port, tracked), (one for one in kept if one is not None))
 
+    def retargeted(self, key: str, spec: Mapping[str, Any], version: str) -> Json:
+        """The merge patch of the spec by which the version's template is the present one again; {} if it is kept no more."""
+        kept = (objects.revision(found) for found in self._copies.of_rollout(self._copies.revisions, key))
+        for one in kept:
+            if one is not None and one.name == version:
+                patch = {"template": merge_patch(spec.get("template"), one.template), "port": one.port}
+                return {name: value for name, value in patch.items() if value not in ({}, spec.get(name))}
+        return {}
+
     def looked(self, key: str) -> tuple[Looked, ...]:
         """The ConfigMaps that the present template of the rollout uses."""
         namespace = key.partition("/")[0]
@@ -100,6 +110,7 @@ class Managed:
                 for identity in sorted(set(running) & set(documents)):
                     await self._ensure(owner, identity, documents[identity], running[identity])
                 await self._remove(owner, running)
+                await self._tell_autoscalers(owner, running, documents)
         except Fenced as error:
             raise NotLeader(str(error)) from error
         except ApiError as error:
@@ -112,6 +123,18 @@ class Managed:
         for told in (self._faults, self._overridden):
             for name in [name for name in told if name[0] == key]:
                 del told[name]
+
+    async def _tell_autoscalers(
+        self, owner: Owner, running: Mapping[str, Workload], documents: Collection[str]
+    ) -> None:
+        """Write what the `scale` subresource shows: how many pods there shall be, and how they are found."""
+        wanted = {
+            "replicas": sum(running[identity].replicas for identity in running if identity in documents),
+            "selector": f"{objects.ROLLOUT_LABEL}={owner.name}",
+        }
+        if owner.scale != wanted:
+            path = path_of(GROUP, VERSION, PLURAL, owner.namespace, owner.name, "status")
+            await self._api.merge_patch(path, {"metadata": {"uid": owner.uid}, "status": wanted})
 
     async def _ensure(
         self, owner: Owner, identity: str, document: Mapping[str, Any], workload: Workload

@@ -8,10 +8,10 @@ a later look tells what we want anew from what somebody else changed.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from controller.adapters.kubernetes.raw import items, text
+from controller.adapters.kubernetes.raw import items, mapping, text
 from controller.core.status import Workload
 from controller.crd.models import API_VERSION, KIND
 from controller.crd.revisions import VERSION_LABEL, Revision, bounded
@@ -38,6 +38,8 @@ class Owner:
     is_deleting: bool = False
     keeps: bool = False
     """Do they stay when it is deleted (`deletionPolicy: Orphan`)?"""
+    scale: Mapping[str, Any] = field(default_factory=dict)
+    """What its status tells autoscalers."""
 
     @property
     def key(self) -> str:
@@ -61,6 +63,11 @@ def owner_of(rollout: Mapping[str, Any]) -> Owner:
         metadata["uid"],
         is_deleting="deletionTimestamp" in metadata,
         keeps=text(rollout, "spec", "deletionPolicy") == "Orphan",
+        scale={
+            name: value
+            for name, value in mapping(rollout, "status").items()
+            if name in ("replicas", "selector")
+        },
     )
 
 

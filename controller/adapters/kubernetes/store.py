@@ -60,6 +60,9 @@ _MOVING: Final = frozenset({"clock_at", "message", "waiting_for", "unmet"})
 """What of a status may be lost in a crash: times that only hold back, and what is said about them. Not the epoch: its
 first write is what shows a new leader whether its copy is the newest, before any plan of its own is out."""
 
+Retargeted = Callable[[str, Mapping[str, Any], str], dict[str, Any]]
+"""The merge patch by which a version becomes the target, from the rollout's key, its spec and the version's name."""
+
 Compile = Callable[[Stored], Spec | None]
 """What the rollout's document means; None if this release does not accept it."""
 
@@ -95,7 +98,7 @@ class KubernetesStore:
     """The `Store` over the reflector's copy of ModelRollouts; `run` carries out what may wait a moment.
 
     `transitions` gives how often the lease changed hands, `is_leader` whether this controller may write. `shown` is
-    asked for what people shall read.
+    asked for what people shall read, `retargeted` for what in the spec makes a version the target.
     """
 
     def __init__(
@@ -112,8 +115,10 @@ class KubernetesStore:
         now: Callable[[], float],
         log: Log,
         write_every_s: float = WRITE_EVERY_S,
+        retargeted: Retargeted = lambda key, spec, version: {"target": version},
     ) -> None:
         self._api = api
+        self._retargeted = retargeted
         self._rollouts = rollouts
         self._actions = Actions(api, actions, demand_leader=self._demand_leader, now=now)
         self._events = events
@@ -542,7 +547,7 @@ class KubernetesStore:
         spec = found.get("spec")
         if _generation(found) == generation and isinstance(spec, Mapping) and spec.get("target") != target:
             try:
-                await self._patch(found, {"spec": {"target": target}}, "")
+                await self._patch(found, {"spec": self._retargeted(key, spec, target)}, "")
             except BaseException:
                 known.kept = msgspec.structs.replace(known.kept, target=target, generation=generation)
                 known.due_at = self._now()

@@ -26,6 +26,7 @@ from headgate.log import Log
 Source = Brought | UrlVersion | str
 """Where a version that is not made by us comes from; a sentence when it is none that a cluster can serve."""
 
+Json = dict[str, Any]
 Object = Mapping[str, Any]
 Documents = Mapping[str, Mapping[str, Any]]
 
@@ -72,6 +73,15 @@ class KubernetesWorkloads:
         if not self._copies.has_what_is_made:
             raise StoreUnavailable(f"{key}: the objects of its versions have not been read yet")
         return self._managed.revisions(key, template, port)
+
+    def retargeted(self, key: str, spec: Object, version: str) -> Json:
+        """The merge patch of the rollout's spec that makes the version the target: its pod template, if it has one.
+
+        Nothing if the version is kept no more.
+        """
+        if "template" not in spec:
+            return {"target": version}
+        return self._managed.retargeted(key, spec, version)
 
     async def observe(self, key: str, documents: Documents) -> Mapping[str, VersionObserved]:
         """What is seen of each version; StoreUnavailable while the cluster has never been read."""
