@@ -15,7 +15,7 @@ from controller.core.checks import Check, CheckResult
 from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
 from controller.core.spec import Spec
-from controller.core.status import Action, Decision, Observed, Phase, Status, VersionObserved
+from controller.core.status import Action, ActionResult, Decision, Observed, Phase, Status, VersionObserved
 from controller.core.warming import subject
 from controller.errors import NotLeader, StoreConflict, StoreUnavailable
 from controller.ports import Compiled, Effects, Recorded, Routers, Store, Stored, Warmth, Workloads
@@ -256,13 +256,18 @@ class Reconciler:
             and not stored.status.candidate
             and not stored.status.retiring
         ):
+            await self._workloads.apply(stored.key, {}, {})
             await self._store.delete(stored.key)
             return self._gone(stored.key)
         status = replace(
             stored.status, phase=Phase.STALLED, message=why, observed_generation=stored.generation
         )
-        if status != stored.status:
-            decision = Decision(status=status, plan=None, running={})
+        answers = tuple(
+            ActionResult(action.id, False, f"{stored.key} cannot act: {why}")
+            for action in self._store.pending_actions(stored.key)
+        )
+        if status != stored.status or answers:
+            decision = Decision(status=status, plan=None, running={}, actions=answers)
             unread = Recorded(decision, stored.analysis, stored.results, version=stored.version)
             await self._store.record(stored.key, unread)
             self._log.error("the stored spec is not accepted", rollout=stored.key, why=why)

@@ -51,6 +51,8 @@ RECORDS_MAX: Final = 50
 EVENTS_MAX: Final = 50
 MEMBER_TRIES: Final = 5
 PAST_MAX: Final = 10_000
+ORPHAN_S: Final = 10.0
+"""An action may be applied before its rollout; after this long its rollout does not come any more."""
 MINE_MAX: Final = 16
 
 _CLOCKS: Final = frozenset(
@@ -134,6 +136,7 @@ class KubernetesStore:
         self._answers: dict[str, tuple[str, ActionResult]] = {}
         self._finished: dict[str, str] = {}
         self._failing: set[str] = set()
+        self._orphans: dict[str, float] = {}
         self._past: dict[str, int] = {}
         self._epoch = 0
         self._news = asyncio.Event()
@@ -147,6 +150,8 @@ class KubernetesStore:
     def load(self, key: str) -> Stored | None:
         found = self._find(key)
         if found is None:
+            if self._actions.waiting(key).actions:
+                self._orphans.setdefault(key, self._now())
             self._forget(key)
             return None
         return self._stored(key, found, self._know(key, found))
@@ -288,6 +293,7 @@ class KubernetesStore:
         if not self._is_leader():
             return
         now = self._now()
+        self._answer_orphans(now)
         for uid, (key, answer) in list(self._answers.items()):
             await self._quietly(key, self._answer(key, uid, answer))
         for uid, key in list(self._finished.items()):
@@ -296,6 +302,16 @@ class KubernetesStore:
             key for key, known in self._known.items() if known.due_at is not None and known.due_at <= now
         ]:
             await self._quietly(key, self._write_due(key))
+
+    def _answer_orphans(self, now: float) -> None:
+        """Refuse what was asked of a rollout that does not exist, once it surely is not about to."""
+        for key, since in list(self._orphans.items()):
+            is_there = self._find(key) is not None
+            if not is_there and now - since >= ORPHAN_S:
+                for action in self._actions.waiting(key).actions:
+                    self._owe(key, ActionResult(action.id, False, f"there is no rollout {key}"))
+            if is_there or now - since >= ORPHAN_S:
+                del self._orphans[key]
 
     async def _quietly(self, key: str, writing: Any) -> None:
         """A write that can wait may fail: it is tried again, or its reason has gone. Said once, not at every try."""
@@ -328,12 +344,11 @@ class KubernetesStore:
                     known.due_at = None
 
     async def _answer(self, key: str, uid: str, answer: ActionResult) -> None:
-        found, known = self._find(key), self._known.get(key)
-        if found is not None and known is not None:
-            with self._translated(key):
-                is_rolling_back = known.kept.status.phase is Phase.ROLLING_BACK
-                await self._actions.answer(answer, is_rolling_back=is_rolling_back)
-                await self._actions.prune(key)
+        known = self._known.get(key)
+        with self._translated(key):
+            is_rolling_back = known is not None and known.kept.status.phase is Phase.ROLLING_BACK
+            await self._actions.answer(answer, is_rolling_back=is_rolling_back)
+            await self._actions.prune(key)
         self._answers.pop(uid, None)
 
     async def _finish(self, key: str, uid: str) -> None:
@@ -514,7 +529,7 @@ class KubernetesStore:
         )
         decisions = [status.decision(one) for one in self.records(key, DECISIONS_MAX)]
         told = status.told(self._shown(would, known.next_at), _status(found), decisions, self._now())
-        return {**told, "routers": _routers(found)}
+        return {**told, **_strategy(found), "routers": _routers(found)}
 
     def _outdated(self, key: str, found: Mapping[str, Any], known: _Known) -> frozenset[str]:
         """In which fields people read something else than what they should, texts and counts apart."""
@@ -695,6 +710,13 @@ def _document(found: Mapping[str, Any]) -> dict[str, Any]:
         "metadata": written,
         "spec": found.get("spec"),
     }
+
+
+def _strategy(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The strategy by the name under which it was written; nothing where none was."""
+    spec = found.get("spec")
+    written = spec.get("strategy") if isinstance(spec, Mapping) else None
+    return {"strategy": next(iter(written))} if isinstance(written, Mapping) and written else {}
 
 
 def _stored_as(key: str, found: Mapping[str, Any]) -> Stored:

@@ -558,6 +558,37 @@ def test_an_action_that_this_release_does_not_know_is_refused_in_words() -> None
     play(story)
 
 
+def test_an_action_for_no_rollout_is_refused_once_none_comes() -> None:
+    async def story(scene: Scene) -> None:
+        early = await scene.act("pause", "v2")
+        await scene.turn(3)
+        assert "status" not in scene.cluster.objects[early]
+        await healthy(scene)
+        assert "v2" in scene.cluster.objects[early]["status"]["message"]
+        await scene.cluster.delete(PATH)
+        await scene.turn(4)
+        late = await scene.act("pause", "v2")
+        await scene.turn(14)
+        answered = scene.cluster.objects[late]["status"]
+        assert answered["phase"] == "Refused"
+        assert answered["message"] == f"there is no rollout {KEY}"
+
+    play(story)
+
+
+def test_a_stalled_rollout_refuses_actions_in_the_words_of_its_fault() -> None:
+    async def story(scene: Scene) -> None:
+        await healthy(scene)
+        scene.cluster.edit(PATH, lambda found: found["spec"].update(target="v9"))
+        path = await scene.act("rollback", "v2")
+        await scene.turn(3)
+        assert scene.status()["phase"] == "Stalled"
+        assert scene.cluster.objects[path]["status"]["phase"] == "Refused"
+        assert "v9" in scene.cluster.objects[path]["status"]["message"]
+
+    play(story)
+
+
 def test_an_action_whose_answer_was_lost_is_not_done_twice() -> None:
     async def story(scene: Scene) -> None:
         await on_trial(scene)
