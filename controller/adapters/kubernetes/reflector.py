@@ -230,8 +230,8 @@ class Reflector:
             self._log.warning("the copy is not kept up to date", collection=self.path, why=error.message)
         self.trouble = error
         at_least_s = max(self._patience.backoff_first_s, error.retry_after_s or 0.0)
-        await asyncio.sleep(min(pause_s, at_least_s))
         self._nudged.clear()
+        await asyncio.sleep(min(pause_s, at_least_s))
         try:
             async with asyncio.timeout(pause_s - at_least_s):
                 await self._nudged.wait()
