@@ -40,6 +40,7 @@ from controller.api.deps import Changes, Deps
 from controller.api.security import LOOPBACK_NAMES
 from controller.api.server import ApiServer, api_server, listen
 from controller.api.shown import Seen
+from controller.api.standby import Front, standby_app
 from controller.core.spec import Spec
 from controller.core.status import Decision, Status
 from controller.crd import Refused
@@ -142,6 +143,12 @@ async def serve_cluster(settings: ClusterSettings, announce: Callable[[str], Non
     async with AsyncExitStack() as stack:
         cluster = _connect(settings)
         stack.push_async_callback(cluster.api.close)
+        host, _, port = settings.api_listen.rpartition(":")
+        listener = listen(host, int(port))
+        front = Front(standby_app(lambda: "this controller does not lead"))
+        server = api_server(front)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        stack.push_async_callback(_closed, cluster, server, serving)
         stack.push_async_callback(cluster.workloads.close)
         for part in (cluster.rollouts.run(), cluster.actions.run(), cluster.workloads.run()):
             stack.push_async_callback(_ended, asyncio.create_task(part))
@@ -152,17 +159,21 @@ async def serve_cluster(settings: ClusterSettings, announce: Callable[[str], Non
             return 0
         leading = asyncio.create_task(cluster.leadership.lead(lambda why: None))
         stack.push_async_callback(_ended, leading)
-        return await _serve(cluster, (stopping, leading), stack, announce)
+        announced = f"API at http://{host}:{listener.getsockname()[1]}"
+        return await _serve(
+            cluster, (stopping, leading, serving), front, stack, lambda text: announce(f"{announced}, {text}")
+        )
 
 
 async def _serve(
     cluster: Cluster,
-    ends: tuple[asyncio.Task[Any], asyncio.Task[None]],
+    ends: tuple[asyncio.Task[Any], ...],
+    front: Front,
     stack: AsyncExitStack,
     announce: Callable[[str], None],
 ) -> int:
-    """Lead: everything that decides and writes, until the first of `ends`, a stop (0), or the second, the loss of the
-    lease (1)."""
+    """Lead: everything that decides and writes, until the first of `ends`, a stop (0), or another one of them, such as
+    the loss of the lease (1)."""
     settings, store, queue, log = cluster.settings, cluster.store, cluster.queue, cluster.log
     for part in (store.run(), cluster.events.run(), cluster.gateways.run()):
         stack.push_async_callback(_ended, asyncio.create_task(part))
@@ -204,7 +215,6 @@ async def _serve(
         log=log,
     )
     loop = Loop(reconciler, queue, cluster.metrics, time.time, log)
-    host, _, port = settings.api_listen.rpartition(":")
     deps = Deps(
         store=store,
         routers=cluster.registry,
@@ -217,19 +227,16 @@ async def _serve(
         is_ready=lambda: loop.has_seen(store.keys()),
         providers=frozenset(settings.providers),
         sinks=frozenset(settings.sinks),
-        is_loopback=host in LOOPBACK_NAMES,
+        is_loopback=settings.api_listen.rpartition(":")[0] in LOOPBACK_NAMES,
         compiler=compiler,
     )
-    listener = listen(host, int(port))
-    server = api_server(create_app(deps))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    stack.push_async_callback(_closed, cluster, server, serving)
+    front.app = create_app(deps)
     looping = asyncio.create_task(loop.run())
     stack.push_async_callback(_finished, queue, looping)
     for key in store.keys():  # noqa: SIM118  # a port, not a mapping
         queue.add(key)
-    announce(f"API at http://{host}:{listener.getsockname()[1]}, leading with epoch {epoch}")
-    done, _ = await asyncio.wait({*ends, serving, looping}, return_when=asyncio.FIRST_COMPLETED)
+    announce(f"leading with epoch {epoch}")
+    done, _ = await asyncio.wait({*ends, looping}, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
     return 0 if ends[0] in done else 1

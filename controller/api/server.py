@@ -8,6 +8,8 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from controller.api.standby import Front
+
 CONNECTIONS_MAX: Final = 4096
 """Connections and requests at once, long polls included; one more is answered 503."""
 
@@ -24,7 +26,7 @@ class ApiServer(uvicorn.Server):
         yield
 
 
-def api_server(app: FastAPI) -> ApiServer:
+def api_server(app: FastAPI | Front) -> ApiServer:
     """A server for this app; the caller gives it listening sockets (see `listen`)."""
     return ApiServer(
         uvicorn.Config(
