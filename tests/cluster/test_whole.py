@@ -11,6 +11,8 @@ from tests.cluster.testbed.cluster import Testbed
 from tests.cluster.testbed.programs import Program, free_port
 from tests.cluster.whole import Whole, install, rollout, until
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture
 def whole(cluster: Testbed, namespace: str, tmp_path: Path) -> Iterator[Whole]:
@@ -136,3 +138,24 @@ def test_a_deleted_rollout_brings_all_traffic_back_first_and_then_goes_with_its_
     assert load.answers["v2"] == before
     load.without_loss()
     assert whole.kubectl("get", "mra", "--output", "name").stdout == ""
+
+
+def test_without_the_api_server_nothing_is_raised_and_traffic_goes_on(whole: Whole) -> None:
+    whole.apply(rollout([whole.model("v1"), whole.model("v2")]))
+    with whole.load() as load:
+        whole.target("v2")
+        until("v2 has some share", lambda: load.answers["v2"] > 5, 60, whole.says)
+        whole.cluster.stop_apiserver(kill=True)
+        try:
+            sent = load.sent
+            until("traffic goes on", lambda: load.sent >= sent + 200)
+        finally:
+            whole.cluster.start_apiserver()
+        if not whole.controller.alive:  # it was away for longer than a leader may go on without its lease
+            whole.controller.start()
+        until("v2 is promoted", lambda: whole.status().get("stableVersion") == "v2", 120, whole.says)
+        shown = whole.phase_is("Healthy")
+        load.stop()
+    load.without_loss()
+    raised = [one["weightAfter"] for one in reversed(shown["decisions"]) if one["reason"] == "WeightRaised"]
+    assert raised == ["20%", "50%", "100%"]
