@@ -54,6 +54,7 @@ class Verbs(click.Group):
         super().__init__(
             name=name,
             help=PLUGIN_HELP if name == PLUGIN else HELP,
+            params=_kubectl_options() if name == PLUGIN else None,
             context_settings={"help_option_names": ["-h", "--help"]},
         )
         self._found = found
@@ -80,6 +81,18 @@ class Verbs(click.Group):
 def root(name: str = NAME) -> Verbs:
     """The whole command, as `headgate` or `kubectl headgate`. Entry points are read now, once."""
     return Verbs({entry.name: entry for entry in entry_points(group=GROUP)}, name)
+
+
+def _kubectl_options() -> list[click.Parameter]:
+    """What people write before the verb, as they do with kubectl's own; each verb takes the same after it."""
+    return [
+        click.Option(["-n", "--namespace"], help="Look in this namespace only."),
+        click.Option(
+            ["-A", "--all-namespaces", "is_everywhere"], is_flag=True, help="Look in all namespaces."
+        ),
+        click.Option(["--context"], help="The context of the kubeconfig."),
+        click.Option(["--kubeconfig"], help="The kubeconfig."),
+    ]
 
 
 def as_plugin(text: str) -> str:

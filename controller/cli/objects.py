@@ -12,8 +12,10 @@ from controller.adapters.kubernetes.status import Kept, Unreadable
 from controller.api import view
 from controller.api.shown import Seen, share, share_or_none
 from controller.core.analysis import forecast as forecasts
-from controller.core.status import DecisionRecord, Retiring, Track
-from controller.crd import API_VERSION, KIND, Refused, to_core
+from controller.core.status import DecisionRecord, Retiring, Status, Track
+from controller.crd import API_VERSION, KIND, Refused
+from controller.crd.compiler import Compiler
+from controller.crd.revisions import Revision
 from controller.ports import Stored
 
 DECISIONS_IN_STATUS: Final = 5
@@ -112,11 +114,37 @@ def stored(found: Object) -> Stored:
 
 
 def _seen(found: Object, now: float) -> Seen:
-    one = stored(found)
-    spec = to_core(one.document, one.generation)
-    at = fields_of(found).get("nextActionAt")
+    one, fields = stored(found), fields_of(found)
+    compiled = Compiler(lambda key, document: _revisions(one, fields)).compile(one)
+    at = fields.get("nextActionAt")
     next_at = written.seconds(at) if isinstance(at, str) else None
-    return Seen(one, None if isinstance(spec, Refused) else spec, (), now, next_at)
+    return Seen(one, None if isinstance(compiled, Refused) else compiled.spec, (), now, next_at)
+
+
+def _revisions(one: Stored, fields: Mapping[str, Any]) -> list[Revision]:
+    """The versions of a rollout with a template, as far as its status names them, the target first.
+
+    None before the controller has looked at the template: what it means depends on other objects too.
+    """
+    spec = _mapping(one.document.get("spec"))
+    template, target = _mapping(spec.get("template")), fields.get("targetVersion")
+    if not template or not isinstance(target, str) or fields.get("observedGeneration") != one.generation:
+        return []
+    known = _identities(one.status)
+    names = [target, *(name for name in known if name != target)]
+    return [Revision(name, known.get(name, ""), template, int(spec.get("port") or 0)) for name in names]
+
+
+def _identities(status: Status) -> dict[str, str]:
+    """Of every version that the status names, by name."""
+    known = {was.ref.name: was.ref.identity for was in status.past}
+    known |= {failed.name: failed.identity for failed in status.failed}
+    known |= {left.name: left.identity for left in status.retiring}
+    if status.candidate is not None:
+        known[status.candidate.name] = status.candidate.identity
+    if status.stable is not None:
+        known[status.stable.name] = status.stable.identity
+    return known
 
 
 def _kept(fields: Mapping[str, Any]) -> tuple[Kept, str]:

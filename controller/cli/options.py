@@ -66,8 +66,10 @@ def api_options(command: Command) -> Command:
     @click.option("-A", "--all-namespaces", "is_everywhere", is_flag=True, help="Look in all namespaces.")
     @functools.wraps(command)
     def with_client(**given: Any) -> Any:
-        said = Said(**{field.name: given.pop(field.name) for field in dataclasses.fields(Said)})
-        return command(client=client_for(_without_environment(said)), **given)
+        before = click.get_current_context().find_root().params
+        names = [field.name for field in dataclasses.fields(Said)]
+        said: dict[str, Any] = {name: given.pop(name) or before.get(name) for name in names}
+        return command(client=client_for(_without_environment(Said(**said))), **given)
 
     return with_client
 

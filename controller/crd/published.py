@@ -138,6 +138,8 @@ class RolloutStatus(Model):
     """What the checks say together: Pass, Fail or Inconclusive."""
     weights: Weights | None = None
     """Which share of the live traffic the candidate has."""
+    target_version: Word | None = None
+    """The version that shall end up serving everything, also where a template makes its name."""
     stable_version: Word | None = None
     """The version that serves, proven."""
     candidate_version: Word | None = None

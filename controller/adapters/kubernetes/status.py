@@ -35,8 +35,8 @@ WORD_MAX: Final = 253
 
 FIELDS: Final = (
     "observedGeneration", "phase", "message", "waitingFor", "strategy", "stage", "verdict", "weights",
-    "stableVersion", "candidateVersion", "samples", "checks", "nextActionAt", "conditions", "history", "decisions",
-    "routers", "state", "evidence",
+    "targetVersion", "stableVersion", "candidateVersion", "samples", "checks", "nextActionAt", "conditions", "history",
+    "decisions", "routers", "state", "evidence",
 )  # fmt: skip
 """What this module writes; `replicas` and `selector` are somebody else's."""
 
@@ -110,6 +110,7 @@ def told(shown: Json, before: Mapping[str, Any], decisions: Sequence[Json], now:
             "stage": _stage(status["stage"]),
             "verdict": status["verdict"],
             "weights": _weights(status["weights"]),
+            "targetVersion": spec.get("target"),
             "stableVersion": status["stableVersion"],
             "candidateVersion": status["candidateVersion"],
             "samples": None if status["samples"] is None else str(status["samples"]),
