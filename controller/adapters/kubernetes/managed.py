@@ -7,6 +7,7 @@ is made; of those that do not run any more only the last few.
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controller.adapters.kubernetes import objects
@@ -22,6 +23,7 @@ from controller.core.status import VersionObserved, Workload
 from controller.crd.revisions import Revision, all_of, config_maps_of, merge_patch, revision_of
 from controller.errors import NotLeader, StoreUnavailable
 
+DELETED_MAX: Final = 64
 KEPT_MAX: Final = 12
 """Versions that are kept besides those that run: more than a rollback window holds."""
 
@@ -34,8 +36,24 @@ _PLURALS: Final[Mapping[str, tuple[str, str, str]]] = {
 _REPLICAS: Final = "spec.replicas"
 _WHO: Final = re.compile(r'conflict with "([^"]+)"')
 
-_Name = tuple[str, str]
-"""Rollout key and version identity."""
+
+@dataclass(slots=True)
+class _Notes:
+    """What is known of one rollout besides its objects, by version identity.
+
+    `faults` and `overridden` (by kind) are told; `asked` says who changed an object of which resourceVersion; `deleted`
+    are UIDs that the copies may still have; `used` the ConfigMaps of the present template.
+    """
+
+    faults: dict[str, str] = field(default_factory=dict)
+    overridden: dict[str, dict[str, str]] = field(default_factory=dict)
+    asked: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    deleted: dict[str, None] = field(default_factory=dict)
+    used: frozenset[str] = frozenset()
+
+    def said(self) -> tuple[object, object]:
+        """What is told now."""
+        return dict(self.faults), {identity: dict(told) for identity, told in self.overridden.items()}
 
 
 class Managed:
@@ -50,18 +68,14 @@ class Managed:
             "ConfigMap": copies.config_maps,
             "ControllerRevision": copies.revisions,
         }
-        self._faults: dict[_Name, str] = {}
-        self._overridden: dict[_Name, dict[str, str]] = {}
-        self._told: dict[tuple[str, str], tuple[str, str]] = {}
-        self._deleted: set[str] = set()
-        self._used: dict[str, frozenset[str]] = {}
+        self._notes: dict[str, _Notes] = {}
 
     def revisions(self, key: str, template: Mapping[str, Any], port: int) -> tuple[Revision, ...]:
         """The versions of the rollout: what the template means now, first, and those that are kept."""
         namespace, _, name = key.partition("/")
         tracked: dict[str, Mapping[str, Any]] = {}
-        self._used[key] = frozenset(config_maps_of(template))
-        for used in self._used[key]:
+        used_ones = self._of(key).used = frozenset(config_maps_of(template))
+        for used in used_ones:
             found = self._copies.config_maps.get(f"{namespace}/{used}")
             if found is not None and text(found, "metadata", "labels", objects.TRACK_LABEL) == "true":
                 tracked[used] = found
@@ -80,7 +94,7 @@ class Managed:
     def looked(self, key: str) -> tuple[Looked, ...]:
         """The ConfigMaps that the present template of the rollout uses."""
         namespace = key.partition("/")[0]
-        return tuple((CONFIG_MAPS, f"{namespace}/{name}") for name in sorted(self._used.get(key, ())))
+        return tuple((CONFIG_MAPS, f"{namespace}/{name}") for name in sorted(self._of(key).used))
 
     def observed(
         self, key: str, identity: str, document: Mapping[str, Any]
@@ -89,12 +103,13 @@ class Managed:
         namespace, _, rollout = key.partition("/")
         name = name_of(rollout, document["name"])
         seen, looked = Brought(namespace, name, document["port"], name).observed(self._copies)
-        fault = self._faults.get((key, identity), "")
+        notes = self._of(key)
+        fault = notes.faults.get(identity, "")
         deployment = self._copies.deployments.get(f"{namespace}/{name}")
         if deployment is None or objects.identity_of(deployment) != identity:
             return VersionObserved(message=fault or "it is not running", replicas=0), looked
         ready = min(number(deployment, "status", "readyReplicas"), len(seen.endpoints))
-        told = [seen.message, fault, *self._overridden.get((key, identity), {}).values()]
+        told = [seen.message, fault, *notes.overridden.get(identity, {}).values()]
         return _with(seen, "; ".join(filter(None, told)), ready), looked
 
     async def apply(
@@ -102,7 +117,7 @@ class Managed:
     ) -> bool:
         """Bring the versions to what shall run; did what is told of them change? StoreUnavailable if the API server does
         not answer, NotLeader if nothing may be written."""
-        before = (dict(self._faults), {name: dict(told) for name, told in self._overridden.items()})
+        before = self._of(owner.key).said()
         try:
             if owner.is_deleting and not running:
                 await self._let_go(owner)
@@ -115,14 +130,14 @@ class Managed:
             raise NotLeader(str(error)) from error
         except ApiError as error:
             raise StoreUnavailable(f"{owner.key}: {error}; it is tried again") from error
-        return before != (self._faults, self._overridden)
+        return before != self._of(owner.key).said()
 
     def forget(self, key: str) -> None:
         """There is no such rollout any more."""
-        self._used.pop(key, None)
-        for told in (self._faults, self._overridden):
-            for name in [name for name in told if name[0] == key]:
-                del told[name]
+        self._notes.pop(key, None)
+
+    def _of(self, key: str) -> "_Notes":
+        return self._notes.setdefault(key, _Notes())
 
     async def _tell_autoscalers(
         self, owner: Owner, running: Mapping[str, Workload], documents: Collection[str]
@@ -139,20 +154,20 @@ class Managed:
     async def _ensure(
         self, owner: Owner, identity: str, document: Mapping[str, Any], workload: Workload
     ) -> None:
-        name = (owner.key, identity)
-        self._overridden.pop(name, None)
+        notes = self._of(owner.key)
+        notes.overridden.pop(identity, None)
         try:
             await self._keep(owner, identity, document)
             for copy, content in document.get("configMaps", {}).items():
                 made = objects.config_map(owner, copy, document["name"], identity, content)
                 if self._copies.config_maps.get(key_of(made)) is None:
                     await self._create(made, owner)
-            await self._put(name, objects.service(owner, identity, document), owner)
-            await self._put(name, objects.deployment(owner, identity, document, workload), owner)
+            await self._put(identity, objects.service(owner, identity, document), owner)
+            await self._put(identity, objects.deployment(owner, identity, document, workload), owner)
         except (Invalid, Forbidden, Conflict, NotFound) as error:
-            self._faults[name] = f"{document['name']} cannot be made as it is written: {error}"
+            notes.faults[identity] = f"{document['name']} cannot be made as it is written: {error}"
         else:
-            self._faults.pop(name, None)
+            notes.faults.pop(identity, None)
 
     async def _keep(self, owner: Owner, identity: str, document: Mapping[str, Any]) -> None:
         """Write down what the version is made of, once."""
@@ -173,7 +188,7 @@ class Managed:
                 raise
             copy.put(found)
 
-    async def _put(self, name: _Name, wanted: Json, owner: Owner) -> None:
+    async def _put(self, identity: str, wanted: Json, owner: Owner) -> None:
         """Have the object as wanted, but for what somebody else changed."""
         copy = self._kinds[wanted["kind"]]
         found = copy.get(key_of(wanted))
@@ -184,7 +199,7 @@ class Managed:
             if not drift:
                 return
             if _written(found) == _written(wanted):
-                await self._tell(name, wanted, found, drift)
+                await self._tell(owner, identity, wanted, found, drift)
                 return
         try:
             copy.put(await self._api.apply(_path(wanted), wanted, force=False))
@@ -193,23 +208,23 @@ class Managed:
                 raise
             copy.put(await self._api.apply(_path(wanted), objects.without_replicas(wanted), force=False))
             who = _WHO.search(error.message)
-            self._override(name, wanted, (_REPLICAS,), who[1] if who else "somebody")
+            self._override(owner, identity, wanted, (_REPLICAS,), who[1] if who else "somebody")
 
     async def _tell(
-        self, name: _Name, wanted: Json, found: Mapping[str, Any], drift: tuple[str, ...]
+        self, owner: Owner, identity: str, wanted: Json, found: Mapping[str, Any], drift: tuple[str, ...]
     ) -> None:
         """Say who changed it; that is asked live, once for each state of the object."""
-        state = (key_of(wanted), wanted["kind"])
+        asked, state = self._of(owner.key).asked, (identity, wanted["kind"])
         version = text(found, "metadata", "resourceVersion")
-        if self._told.get(state, ("", ""))[0] != version:
+        if asked.get(state, ("", ""))[0] != version:
             live = await self._api.get(_path(wanted))
-            self._told[state] = (version, managers(live, drift[0], MANAGER))
-        self._override(name, wanted, drift, self._told[state][1])
+            asked[state] = (version, managers(live, drift[0], MANAGER))
+        self._override(owner, identity, wanted, drift, asked[state][1])
 
-    def _override(self, name: _Name, wanted: Json, drift: tuple[str, ...], who: str) -> None:
+    def _override(self, owner: Owner, identity: str, wanted: Json, drift: tuple[str, ...], who: str) -> None:
         what = f"{wanted['kind']} {key_of(wanted)}"
         remedy = f"set back {' and '.join(drift)}, or change the rollout"
-        self._overridden.setdefault(name, {})[wanted["kind"]] = (
+        self._of(owner.key).overridden.setdefault(identity, {})[wanted["kind"]] = (
             f"{what} was changed by {who} and is left so: {remedy}"
         )
 
@@ -238,13 +253,16 @@ class Managed:
 
     async def _delete(self, owner: Owner, kind: str, found: Mapping[str, Any]) -> None:
         uid = text(found, "metadata", "uid")
-        if uid in self._deleted or text(found, "metadata", "deletionTimestamp") or not owner.may_have(found):
+        deleted = self._of(owner.key).deleted
+        if uid in deleted or text(found, "metadata", "deletionTimestamp") or not owner.may_have(found):
             return
         try:
             await self._api.delete(_path({**found, "kind": kind}), uid=uid)
         except (NotFound, Conflict):
             return  # it is gone, or another one by now
-        self._deleted.add(uid)
+        deleted[uid] = None
+        if len(deleted) > DELETED_MAX:
+            del deleted[next(iter(deleted))]
 
     async def _let_go(self, owner: Owner) -> None:
         """The rollout goes: what is ours goes with it as garbage, or stays and belongs to nobody."""
