@@ -73,7 +73,7 @@ def test_what_was_built_from_other_pins_does_not_count(empty: Path, program: str
 def test_without_go_the_sentence_says_what_to_do(tmp_path: Path) -> None:
     done = run("-m", "tests.cluster.testbed.binaries", XDG_CACHE_HOME=str(tmp_path), PATH="/nowhere")
     assert done.returncode == 1
-    assert "go is not on PATH" in done.stderr
+    assert "building etcd takes go, which is not on PATH" in done.stderr
     assert "Put Go 1.26 or newer on PATH" in done.stderr
     assert "KUBEBUILDER_ASSETS" in done.stderr
 

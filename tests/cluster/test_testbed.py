@@ -1,6 +1,8 @@
 """The testbed is a real Kubernetes: what the API server, its admission and the controllers do happens here too."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -257,7 +259,11 @@ def test_what_a_killed_run_left_ends_with_it_and_the_next_run_clears_up(tmp_path
         pids = [int(word) for word in run.stdout.readline().split()]
         assert len(pids) == 3
         run.kill()
-    wait_for(lambda: not any(map(alive, pids)), "the programs died with the run that started them")
+    try:
+        wait_for(lambda: not any(map(alive, pids)), "the programs died with the run that started them")
+    finally:
+        for pid in filter(alive, pids):
+            os.kill(pid, signal.SIGKILL)
     (left,) = tmp_path.glob(f"{PREFIX}*")
     with own:
         assert not left.exists()

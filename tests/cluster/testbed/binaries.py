@@ -107,10 +107,10 @@ def provide(say: Say) -> None:
     say(f"Gateway API CRDs: {gateway_api_crds()}")
 
 
-def _go() -> str:
+def _go(purpose: str) -> str:
     go = shutil.which("go")
     if go is None:
-        raise CannotBuild(f"go is not on PATH, and {', '.join(lacking())} must be built. {_HOW}")
+        raise CannotBuild(f"{purpose} takes go, which is not on PATH. {_HOW}")
     answer = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False)
     numbers = re.match(r"go(\d+)\.(\d+)", answer.stdout)
     if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_GO_THAT_FETCHES_A_NEWER:
@@ -137,7 +137,17 @@ def _build(program: str, say: Say) -> None:
     say(f"{program}: building {package} (sources come from the Go module proxy; minutes, both cores)")
     unfinished = cache() / f".{program}.{os.getpid()}"
     module = f"-modfile={_module_of(program)}.mod"
-    command = [_go(), "build", module, "-mod=readonly", "-trimpath", "-p", "2", "-ldflags", _link_flags()]
+    command = [
+        _go(f"building {program}"),
+        "build",
+        module,
+        "-mod=readonly",
+        "-trimpath",
+        "-p",
+        "2",
+        "-ldflags",
+        _link_flags(),
+    ]
     started = time.monotonic()
     _run([*command, "-o", str(unfinished), package], program, say)
     unfinished.replace(cache() / program)
@@ -163,7 +173,14 @@ def _run(command: list[str], program: str, say: Say) -> None:
 
 def _fetch_gateway_api(say: Say) -> None:
     say(f"Gateway API CRDs: fetching {GATEWAY_API} from the Go module proxy")
-    command = [_go(), "mod", "download", "-json", "-modfile=gateway-api.mod", GATEWAY_API]
+    command = [
+        _go("fetching the Gateway API's CRDs"),
+        "mod",
+        "download",
+        "-json",
+        "-modfile=gateway-api.mod",
+        GATEWAY_API,
+    ]
     answer = subprocess.run(command, cwd=MODULE, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         raise CannotBuild(f"{GATEWAY_API} could not be fetched: {answer.stderr or answer.stdout}")
