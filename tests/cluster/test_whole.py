@@ -159,3 +159,25 @@ def test_without_the_api_server_nothing_is_raised_and_traffic_goes_on(whole: Who
     load.without_loss()
     raised = [one["weightAfter"] for one in reversed(shown["decisions"]) if one["reason"] == "WeightRaised"]
     assert raised == ["20%", "50%", "100%"]
+
+
+def test_a_rollback_takes_six_writes_and_rest_takes_none(whole: Whole) -> None:
+    slow = {"canary": {"weights": ["20%", "50%"], "every": "10m"}}
+    whole.apply(rollout([whole.model("v1"), whole.model("v2")], strategy=slow))
+    with whole.load() as load:
+        whole.target("v2")
+        until("v2 has some share", lambda: load.answers["v2"] > 5, 60, whole.says)
+        before = len(whole.writes())
+        name = whole.act("rollback", "v2")
+        whole.phase_is("RolledBack")
+        whole.kubectl("wait", "--for=jsonpath={.status.phase}=Done", "--timeout=60s", f"mra/{name}")
+        sent = load.sent
+        until("what may wait was written", lambda: load.sent >= sent + 400)
+        written = whole.writes()
+        sent = load.sent
+        until("a while of rest", lambda: load.sent >= sent + 600)
+        load.stop()
+    # A write of clocks alone may have been due just then.
+    assert len(written) - before <= 7, written[before:]
+    assert sorted(written[before:])[-2:] == ["patch rolloutactions/status"] * 2
+    assert whole.writes() == written

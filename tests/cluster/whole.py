@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.crd import crds
-from tests.cluster.testbed.cluster import Testbed
+from tests.cluster.testbed.cluster import ADMIN, Testbed
 from tests.cluster.testbed.programs import Program, free_port
 from tests.local.load import Load
 
@@ -70,16 +70,25 @@ def model_server(folder: Path, version: str, *options: str) -> tuple[Program, di
 class Whole:
     """One namespace of the cluster with a controller, a router for the rollout `sum`, and model servers v1, v2 …
 
-    `server` is where the controller reaches the API server, if something stands between; `options` it gets besides.
+    `server` is where the controller reaches the API server, if something stands between, `user` who it is there, and
+    `options` it gets besides.
     """
 
     def __init__(
-        self, cluster: Testbed, namespace: str, folder: Path, *, server: str = "", options: Sequence[str] = ()
+        self,
+        cluster: Testbed,
+        namespace: str,
+        folder: Path,
+        *,
+        server: str = "",
+        user: str = ADMIN,
+        options: Sequence[str] = (),
     ) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.folder = folder
         self.server = server
+        self.user = user
         self.token = folder / "token"
         self.token.write_text(secrets.token_urlsafe(16) + "\n")
         self.api_port = free_port()
@@ -96,7 +105,7 @@ class Whole:
 
     def program_of_controller(self, name: str, port: int, *more: str) -> Program:
         """A controller of this namespace, not started yet."""
-        config = self.cluster.kubeconfig(namespace=self.namespace, server=self.server)
+        config = self.cluster.kubeconfig(self.user, namespace=self.namespace, server=self.server)
         return Program(
             name,
             [HEADGATE, "controller", "--kubeconfig", config, "--api", f"127.0.0.1:{port}", "--token-file", self.token,
@@ -180,6 +189,20 @@ class Whole:
 
         found: dict[str, Any] = until(f"{name} is {phase}", holds, seconds, self.says)
         return found
+
+    def writes(self) -> list[str]:
+        """What the controller wrote in this namespace so far, apart from its lease: verb and resource."""
+        return [
+            f"{event['verb']} {event['objectRef']['resource']}/{event['objectRef'].get('subresource', '')}".rstrip(
+                "/"
+            )
+            for event in self.cluster.audited()
+            if event["verb"] in ("create", "update", "patch", "delete")
+            and event["objectRef"].get("namespace") == self.namespace
+            and event["objectRef"]["resource"] != "leases"
+            and event["userAgent"].startswith("headgate/")
+            and event["responseStatus"]["code"] < 300
+        ]
 
     def says(self) -> str:
         """What the controller said last, for a test that fails."""
