@@ -22,7 +22,7 @@ _RESOURCES: Final = """        resources:
           limits: {memory: 512Mi}
 """
 _DEPLOYMENT: Final = (
-    ("  replicas: 2\n", "  replicas: {{ .Values.controller.replicas }}\n"),
+    ("  replicas: 1\n", "  replicas: {{ .Values.controller.replicas }}\n"),
     (
         "        image: headgate:0.1.0\n",
         '        image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"\n'
@@ -53,7 +53,6 @@ _TEMPLATES: Final[tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]] = (
     ("admission/rolloutactions.yaml", ".Values.admission.create", ()),
     ("controller/deployment.yaml", "", _DEPLOYMENT),
     ("controller/service.yaml", "", ()),
-    ("controller/disruption.yaml", "", ()),
 )
 """Each manifest that becomes a template: what it is made on condition of, and what is replaced in it."""
 
