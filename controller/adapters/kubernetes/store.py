@@ -77,7 +77,7 @@ class _Known:
     """What is kept in memory of one rollout.
 
     `state` and `evidence` are the packed fields that `kept` and `analysis` were read from or written as; while the object
-    has others, somebody else wrote and they are read anew. `is_ahead`: there is more in memory than was written,
+    has others, somebody else wrote and they are read anew; with a `fault`, also when the spec has another `generation`. `is_ahead`: there is more in memory than was written,
     `due_at` when it is to be written. `mine` are versions of the object that only our own side notes came after.
     """
 
@@ -87,6 +87,7 @@ class _Known:
     kept: Kept
     analysis: bytes
     fault: str = ""
+    generation: int = 0
     is_ahead: bool = False
     due_at: float | None = None
     next_at: float | None = None
@@ -371,7 +372,9 @@ class KubernetesStore:
         fields, uid = _status(found), found["metadata"]["uid"]
         state, evidence = fields.get("state"), fields.get("evidence")
         known = self._known.get(key)
-        if known is not None and (known.uid, known.state, known.evidence) == (uid, state, evidence):
+        is_mended = known is not None and known.fault and known.generation != _generation(found)
+        is_same = known is not None and (known.uid, known.state, known.evidence) == (uid, state, evidence)
+        if known is not None and is_same and not is_mended:
             return known
         fresh = self._read(
             key, found, state, evidence, known if known is not None and known.uid == uid else None
@@ -406,7 +409,17 @@ class KubernetesStore:
         except Unreadable as error:
             analysis = b"unreadable"  # which the analysis finds damaged, drops and says so
             self._log.warning("stored evidence cannot be read", rollout=key, why=str(error))
-        return _Known(uid, state, evidence, kept, analysis, fault, records=told[0], events=told[1])
+        return _Known(
+            uid,
+            state,
+            evidence,
+            kept,
+            analysis,
+            fault,
+            _generation(found),
+            records=told[0],
+            events=told[1],
+        )
 
     def _recovered(
         self, key: str, found: Mapping[str, Any], before: _Known | None, why: str
