@@ -256,6 +256,8 @@ def _connect(settings: ClusterSettings) -> Cluster:
     def on_rollout(key: str, before: Object | None, after: Object | None) -> None:
         if _matters(before, after):
             queue.add(key, urgent=True)
+        if struck := _struck(before, after):
+            registry.struck(key, struck)
         changes.notify(key)
 
     def on_action(key: str, before: Object | None, after: Object | None) -> None:
@@ -325,6 +327,12 @@ def _connect(settings: ClusterSettings) -> Cluster:
         metrics,
         log,
     )
+
+
+def _struck(before: Object | None, after: Object | None) -> set[str]:
+    """The routers that counted, and of which the object says now that they do not; none where all of its status is lost."""
+    was, now = ((found or {}).get("status") or {} for found in (before, after))
+    return set(was.get("routers") or ()) - set(now.get("routers") or ()) if "state" in now else set()
 
 
 def _matters(before: Object | None, after: Object | None) -> bool:

@@ -5,7 +5,7 @@ are published anew by the reconciler, and acknowledgements and reports come back
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -186,6 +186,15 @@ class RouterRegistry:
         if was_member:
             self._on_change(key)
         return was_member
+
+    def struck(self, key: str, routers: Collection[str]) -> None:
+        """People struck these from the members in the store: they count no more, as if they were forgotten here."""
+        rollout = self._rollouts.get(key)
+        known = [name for name in routers if rollout is not None and name in rollout.routers]
+        for name in known:
+            self._end(key, self._rollouts[key].routers.pop(name).waiting)
+        if known:
+            self._on_change(key)
 
     async def _heard(self, key: str, name: str, applied: Applied, error: str) -> _Router | Unwelcome:
         """Note what the poll says; a first poll makes the router a member."""

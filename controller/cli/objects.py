@@ -24,6 +24,9 @@ NOT_SEEN: Final = "the controller has not looked at it yet"
 _AS_WRITTEN: Final = ("phase", "message", "stableVersion", "candidateVersion", "nextActionAt")
 """Fields of one shape in both, which hold even where the controller's memory cannot be read."""
 
+SOMEBODY: Final = "whoever routes"
+"""Where it is not known who they are, only that they have not acknowledged."""
+
 _NOT_YET: Final = "not yet: "
 """What the condition TrafficSynced begins with when it names the routers that are late."""
 
@@ -174,7 +177,7 @@ def _weights(weights: Json | None, fields: Mapping[str, Any]) -> Json | None:
     acknowledged = {
         "low": share_or_none(min(ends, default=None)),
         "high": share_or_none(max(ends, default=None)),
-        "unknown": [] if ends else _names(fields),
+        "unknown": [] if ends else _unheard(fields),
     }
     return {**weights, "acknowledged": acknowledged}
 
@@ -198,7 +201,7 @@ def _version(item: Json, weights: Json | None, seen: Seen, fields: Mapping[str, 
         return {**item, "acknowledged": {"low": share(0), "high": share(0), "unknown": []}}
     if weights is not None and weights["version"] == item["name"]:
         return {**item, "acknowledged": weights["acknowledged"]}
-    return {**item, "acknowledged": {"low": None, "high": None, "unknown": _names(fields)}}
+    return {**item, "acknowledged": {"low": None, "high": None, "unknown": _unheard(fields)}}
 
 
 def _has_left(left: Retiring) -> bool:
@@ -228,14 +231,27 @@ def _routers(fields: Mapping[str, Any], weights: Json | None) -> list[Json]:
 
 def _synced(fields: Mapping[str, Any], weights: Json | None) -> dict[str, bool]:
     """Whether a router runs the present plan, for those of which the controller said it."""
-    found = [one for one in fields.get("conditions") or [] if one.get("type") == "TrafficSynced"]
-    if not found:
-        return {}
-    if found[0]["status"] == "True" and (weights is None or not weights["acknowledged"]["unknown"]):
+    is_synced = _traffic_synced(fields).get("status") == "True"
+    if is_synced and (weights is None or not weights["acknowledged"]["unknown"]):
         return dict.fromkeys(_names(fields), True)
-    message = str(found[0].get("message", ""))
-    late = message.removeprefix(_NOT_YET).split(", ") if message.startswith(_NOT_YET) else []
-    return dict.fromkeys(set(late) & set(_names(fields)), False)
+    return dict.fromkeys(_late(fields), False)
+
+
+def _unheard(fields: Mapping[str, Any]) -> list[str]:
+    """Who has not acknowledged, as far as it is known: all where nobody was named; nobody where no router counts."""
+    nobody = _traffic_synced(fields).get("reason") == "NoRouter"
+    return _names(fields) or _late(fields) or ([] if nobody else [SOMEBODY])
+
+
+def _late(fields: Mapping[str, Any]) -> list[str]:
+    """Those that the controller named as late."""
+    message = str(_traffic_synced(fields).get("message", ""))
+    return message.removeprefix(_NOT_YET).split(", ") if message.startswith(_NOT_YET) else []
+
+
+def _traffic_synced(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    conditions = [one for one in fields.get("conditions") or [] if one.get("type") == "TrafficSynced"]
+    return conditions[0] if conditions else {}
 
 
 def _names(fields: Mapping[str, Any]) -> list[str]:

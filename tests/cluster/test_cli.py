@@ -348,6 +348,11 @@ def test_a_deleted_rollout_is_waited_for_and_then_not_there(whole: Whole) -> Non
     assert f"there is no rollout in namespace {whole.namespace}" in headgate(whole, "status", code=1)
 
 
+def _synced(whole: Whole) -> str:
+    conditions = {one["type"]: one for one in whole.status().get("conditions", [])}
+    return str(conditions["TrafficSynced"]["reason"])
+
+
 def test_a_router_that_is_gone_is_forgotten(whole: Whole) -> None:
     healthy(whole)
     assert "its routers are r1" in headgate(whole, "router", "forget", "r9", code=1)
@@ -355,6 +360,7 @@ def test_a_router_that_is_gone_is_forgotten(whole: Whole) -> None:
     said = headgate(whole, "router", "forget", "r1", "--rollout", NAME)
     assert said == f"{whole.namespace}/{NAME}: router r1 is forgotten\n"
     assert not whole.status().get("routers")
+    until("nobody waits for it", lambda: _synced(whole) == "NoRouter", 60.0, whole.says)
 
 
 def test_which_cluster_or_machine_is_meant(whole: Whole) -> None:
@@ -373,5 +379,5 @@ def test_which_cluster_or_machine_is_meant(whole: Whole) -> None:
     assert "prod" in unknown.stdout
     both = typed(whole, "headgate", "get", "--context", "testbed", "--api", "http://127.0.0.1:1")
     assert "give one or the other" in both.stdout
-    other = headgate(whole, "get", "-n", "kube-system")
-    assert other.startswith("No rollout.")
+    assert headgate(whole, "get", "-n", "kube-system").startswith("No rollout.")
+    assert headgate(whole, "-n", "kube-system", "get").startswith("No rollout.")
