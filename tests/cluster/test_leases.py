@@ -9,19 +9,22 @@ from controller.adapters.kubernetes.leases import Elector, Timing
 from headgate.log import Log
 from tests.cluster.testbed.cluster import Testbed
 
-SHORT = Timing(duration_s=6.0, renew_deadline_s=4.0, retry_s=1.0)
+SHORT = Timing(duration_s=9.0, renew_deadline_s=7.0, retry_s=1.5)
+LONG = Timing(duration_s=25.0, renew_deadline_s=20.0, retry_s=3.0)
+"""Not lost because the machine is busy."""
+
 PATIENT_S = 90.0
 
 Story = Callable[[Callable[[str], Elector]], Awaitable[None]]
 
 
-def act(cluster: Testbed, namespace: str, story: Story) -> None:
+def act(cluster: Testbed, namespace: str, timing: Timing, story: Story) -> None:
     async def go() -> None:
         api = Api.connect(Settings(kubeconfig=str(cluster.kubeconfig(namespace=namespace))))
         electors: list[Elector] = []
 
         def elector(identity: str) -> Elector:
-            electors.append(Elector(api, "headgate", Log(identity), identity=identity, timing=SHORT))
+            electors.append(Elector(api, "headgate", Log(identity), identity=identity, timing=timing))
             return electors[-1]
 
         try:
@@ -36,9 +39,9 @@ def act(cluster: Testbed, namespace: str, story: Story) -> None:
 
 
 def lease(cluster: Testbed, namespace: str, field: str) -> str:
-    return cluster.kubectl(
-        "get", "lease", "headgate", f"--namespace={namespace}", f"--output=jsonpath={{.spec.{field}}}"
-    ).stdout
+    """A field of its spec, "" if there is no lease."""
+    output = f"--output=jsonpath={{.spec.{field}}}"
+    return cluster.kubectl("get", "lease", "headgate", f"--namespace={namespace}", output, check=False).stdout
 
 
 def test_a_leader_renews_gives_up_and_is_succeeded(cluster: Testbed, namespace: str) -> None:
@@ -47,21 +50,20 @@ def test_a_leader_renews_gives_up_and_is_succeeded(cluster: Testbed, namespace: 
         transitions = await first.acquire()
         leading = asyncio.create_task(first.lead(lost.append))
         campaign = asyncio.create_task(second.acquire())
-        began = time.monotonic()
-        while time.monotonic() - began < SHORT.duration_s * 1.5:
-            await asyncio.sleep(0.1)
+        renewals: set[str] = set()
+        while len(renewals) < 4:
+            renewals.add(await asyncio.to_thread(lease, cluster, namespace, "renewTime"))
             assert not campaign.done()
-            assert first.is_leader()
-        assert not lost
+            assert not lost
         leading.cancel()
         await first.release()
         assert await campaign == transitions + 1
         holder, duration = (
             lease(cluster, namespace, field) for field in ("holderIdentity", "leaseDurationSeconds")
         )
-        assert (holder, duration) == ("b", "6")
+        assert (holder, duration) == ("b", "25")
 
-    act(cluster, namespace, story)
+    act(cluster, namespace, LONG, story)
 
 
 def test_a_leader_that_vanished_is_succeeded_when_its_lease_has_expired(
@@ -76,7 +78,7 @@ def test_a_leader_that_vanished_is_succeeded_when_its_lease_has_expired(
         assert time.monotonic() - began >= SHORT.renew_deadline_s
         assert lease(cluster, namespace, "leaseTransitions") == "2"
 
-    act(cluster, namespace, story)
+    act(cluster, namespace, SHORT, story)
 
 
 def test_a_lease_that_is_deleted_goes_to_whoever_held_it(cluster: Testbed, namespace: str) -> None:
@@ -87,14 +89,15 @@ def test_a_lease_that_is_deleted_goes_to_whoever_held_it(cluster: Testbed, names
         campaign = asyncio.create_task(second.acquire())
         while second.holder != "a":
             await asyncio.sleep(0.05)
-        cluster.kubectl("delete", "lease", "headgate", f"--namespace={namespace}")
-        began = time.monotonic()
-        while time.monotonic() - began < SHORT.duration_s:
+        await asyncio.to_thread(
+            cluster.kubectl, "delete", "lease", "headgate", f"--namespace={namespace}", "--wait=false"
+        )
+        while (holder := await asyncio.to_thread(lease, cluster, namespace, "holderIdentity")) == "":
             await asyncio.sleep(0.1)
-            assert not campaign.done()
+        assert holder == "a"
         assert not lost
-        assert lease(cluster, namespace, "holderIdentity") == "a"
+        assert not campaign.done()
         leading.cancel()
         campaign.cancel()
 
-    act(cluster, namespace, story)
+    act(cluster, namespace, LONG, story)

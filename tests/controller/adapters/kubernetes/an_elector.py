@@ -12,7 +12,7 @@ from controller.adapters.kubernetes.api import Api, ApiError, Settings, path_of
 from controller.adapters.kubernetes.leases import Elector, Timing
 from headgate.log import Log
 
-TIMING = Timing(duration_s=6.0, renew_deadline_s=4.0, retry_s=1.0)
+TIMING = Timing(duration_s=10.0, renew_deadline_s=8.0, retry_s=1.5)
 
 
 def say(text: str) -> None:
