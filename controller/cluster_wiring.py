@@ -274,14 +274,14 @@ def _connect(settings: ClusterSettings) -> Cluster:
     instance = os.environ.get("POD_NAME") or socket.gethostname()
     events = Events(writer, instance=instance, is_leader=leadership.is_leader, now=time.time, log=log)
 
-    def compiled(stored: Stored) -> Spec | None:
+    def compiled(stored: Stored) -> Spec | str:
         found = compiler.compile(stored)
-        return None if isinstance(found, Refused) else found.spec
+        return str(found) if isinstance(found, Refused) else found.spec
 
     def shown(stored: Stored, next_at: float | None) -> dict[str, Any]:
-        return view.full(
-            Seen(stored, compiled(stored), routers.observed(stored.key), time.time(), next_at), ()
-        )
+        spec = compiled(stored)
+        known = None if isinstance(spec, str) else spec
+        return view.full(Seen(stored, known, routers.observed(stored.key), time.time(), next_at), ())
 
     store = KubernetesStore(
         writer,

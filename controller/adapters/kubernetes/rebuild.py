@@ -17,17 +17,17 @@ ACTOR: Final = "headgate"
 
 
 def from_fields(
-    spec: Spec | None, fields: Mapping[str, Any], why: str, generation: int, now: float
+    spec: Spec | str, fields: Mapping[str, Any], why: str, generation: int, now: float
 ) -> Status | str:
     """The status to go on from, with plans numbered after `generation`; or the sentence that says what a person must do.
 
-    `spec` is None where the rollout's spec is not accepted.
+    `spec` is a sentence where the rollout's spec is not accepted.
     """
     name = fields.get("stableVersion")
     if not isinstance(name, str):
         return f"{why}, and nothing says which version was stable: delete the rollout and apply it again"
-    if spec is None:
-        return f"{why}, and the spec is not accepted either: mend that first"
+    if isinstance(spec, str):
+        return f"{why}, and the spec is not accepted either: {spec}"
     known = {version.name: version.identity for version in spec.versions}
     if name not in known:
         return f"{why}, and {name}, which was stable, is not among the versions: write it there again"

@@ -65,8 +65,8 @@ first write is what shows a new leader whether its copy is the newest, before an
 Retargeted = Callable[[str, Mapping[str, Any], str], dict[str, Any]]
 """The merge patch by which a version becomes the target, from the rollout's key, its spec and the version's name."""
 
-Compile = Callable[[Stored], Spec | None]
-"""What the rollout's document means; None if this release does not accept it."""
+Compile = Callable[[Stored], Spec | str]
+"""What the rollout's document means, or the sentence that says why this release does not accept it."""
 
 Shown = Callable[[Stored, float | None], dict[str, Any]]
 """The API's view of a rollout as it would be stored, and the next instant that matters."""

@@ -30,7 +30,7 @@ def store_over(api: Any, rollouts: Any, actions: Any, **more: Any) -> Kubernetes
 
     given = {
         "events": Events(api, instance="test", is_leader=leads, now=time.time, log=log),
-        "compiled": lambda stored: None,
+        "compiled": lambda stored: "nobody asks",
         "shown": shown,
         "transitions": lambda: 0,
         "is_leader": leads,

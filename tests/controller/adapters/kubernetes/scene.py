@@ -244,14 +244,14 @@ class Scene:
         found = self.compiler.compile(stored)
         return str(found) if isinstance(found, Refused) else found
 
-    def _spec(self, stored: Stored) -> Spec | None:
+    def _spec(self, stored: Stored) -> Spec | str:
         found = self.compiler.compile(stored)
-        return None if isinstance(found, Refused) else found.spec
+        return str(found) if isinstance(found, Refused) else found.spec
 
     def _shown(self, stored: Stored, next_at: float | None) -> Json:
-        return view.full(
-            Seen(stored, self._spec(stored), self.registry.observed(stored.key), self.now, next_at), ()
-        )
+        spec = self._spec(stored)
+        known = None if isinstance(spec, str) else spec
+        return view.full(Seen(stored, known, self.registry.observed(stored.key), self.now, next_at), ())
 
 
 def rollout(**spec: Any) -> Json:

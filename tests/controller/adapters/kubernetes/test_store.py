@@ -503,7 +503,7 @@ def test_a_lost_state_with_an_unknown_stable_stalls_that_rollout_and_moves_nothi
         await scene.turn(40)
         assert scene.writes(before) == []
         await scene.crash()
-        versions = [{"name": name, "url": "http://127.0.0.1:9009"} for name in ("v0", "v2")]
+        versions = [{"name": f"v{n}", "url": f"http://127.0.0.1:900{n}"} for n in (0, 2)]
         await scene.apply(versions=versions, target="v2", initialStable="v0")
         await scene.turn(6)
         assert (scene.weight("v0"), scene.weight("v2")) == (10_000, 0)
