@@ -88,7 +88,10 @@ class Events:
         while True:
             while self._waiting:
                 about, event = self._waiting.popleft()
-                await self._post(about, event)
+                try:
+                    await self._post(about, event)
+                except Exception as error:  # noqa: BLE001  the outermost frame: one event's bug silences no other
+                    self._log.error("an event was not told", rollout=about.name, why=repr(error))
             self._news.clear()
             await self._news.wait()
 

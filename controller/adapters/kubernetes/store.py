@@ -11,6 +11,7 @@ own objects afterwards, also by the next controller.
 """
 
 import asyncio
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -276,7 +277,11 @@ class KubernetesStore:
     async def run(self) -> None:
         """Write what is due, answer actions, carry out changed targets; for ever."""
         while True:
-            await self._catch_up()
+            try:
+                await self._catch_up()
+            except Exception as error:  # noqa: BLE001  the outermost frame: one rollout's bug stops no other
+                trace = traceback.format_exc(limit=-4)
+                self._log.error("writing in the background failed", why=repr(error), traceback=trace)
             self._news.clear()
             try:
                 async with asyncio.timeout(LOOK_EVERY_S):

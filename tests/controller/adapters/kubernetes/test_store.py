@@ -548,6 +548,27 @@ def test_evidence_that_cannot_be_read_is_handed_on_as_damaged_and_not_as_none() 
     play(story)
 
 
+def test_a_bug_in_the_background_stops_nothing_for_long() -> None:
+    async def story(scene: Scene) -> None:
+        await healthy(scene)
+        path = await scene.act("explode", "v2")
+        faults = iter([TypeError("a bug of ours")])
+
+        def fail(method: str, path: str) -> None:
+            if (fault := next(faults, None)) is not None:
+                raise fault
+
+        scene.cluster.before_write = fail
+        assert scene.store.pending_actions(KEY) == ()
+        running = asyncio.create_task(scene.store.run())
+        async with asyncio.timeout(30):
+            while "status" not in scene.cluster.objects[path]:
+                await asyncio.sleep(0.01)
+        running.cancel()
+
+    play(story)
+
+
 # --- actions --------------------------------------------------------------------------------------------------------
 
 
