@@ -5,6 +5,7 @@ A verb's module is imported when that verb is asked for and not before: a rollba
 the other verbs need is loaded. So this module imports neither side, and a side that is not installed has no verbs.
 """
 
+import copy
 import re
 import sys
 from importlib.metadata import EntryPoint, entry_points
@@ -73,9 +74,7 @@ class Verbs(click.Group):
                 group, _, verb = name.partition(" ")
                 if verb and group == cmd_name:
                     command.add_command(entry.load(), verb)
-        if self.name == PLUGIN:
-            _renamed(command)
-        return command
+        return _renamed(command) if self.name == PLUGIN else command
 
 
 def root(name: str = NAME) -> Verbs:
@@ -100,14 +99,17 @@ def as_plugin(text: str) -> str:
     return re.sub(r"(?<![-\w./])(?<!kubectl )headgate (?=[a-z])(?!up\b)", f"{PLUGIN} ", text)
 
 
-def _renamed(command: click.Command) -> None:
-    """Let the help of the verb and of those below it show how it was called."""
-    command.help = as_plugin(command.help or "")
-    for option in command.params:
+def _renamed(command: click.Command) -> click.Command:
+    """The verb, and those below it, with help that shows how it was called."""
+    renamed = copy.copy(command)
+    renamed.help = as_plugin(command.help or "")
+    renamed.params = [copy.copy(param) for param in command.params]
+    for option in renamed.params:
         if isinstance(option, click.Option) and option.help:
             option.help = as_plugin(option.help)
-    for below in command.commands.values() if isinstance(command, click.Group) else ():
-        _renamed(below)
+    if isinstance(command, click.Group) and isinstance(renamed, click.Group):
+        renamed.commands = {name: _renamed(below) for name, below in command.commands.items()}
+    return renamed
 
 
 def main() -> None:

@@ -229,7 +229,7 @@ class ClusterClient:
     def forget(self, key: str, router: str) -> None:
         """Only the list of those that count is changed, as it was read."""
         found = self._get(key)
-        known = list(objects.fields_of(found).get("routers") or [])
+        known = list((found.get("status") or {}).get("routers") or [])
         if router not in known:
             raise Failure(
                 f"{key} has no router {router}",

@@ -40,8 +40,11 @@ def key_of(found: Object) -> str:
 
 
 def fields_of(found: Object) -> Mapping[str, Any]:
-    """The status; empty while there is none."""
-    return _mapping(found.get("status"))
+    """The status; empty while there is none. Where a route of a gateway stands for the routers, that one is named."""
+    fields = _mapping(found.get("status"))
+    traffic = _mapping(_mapping(found.get("spec")).get("traffic"))
+    route = _mapping(traffic.get("httpRoute")).get("name")
+    return {**fields, "routers": [f"httproute/{route}"]} if route else fields
 
 
 def summary(found: Object, now: float) -> Json:

@@ -363,6 +363,31 @@ def test_a_router_that_is_gone_is_forgotten(whole: Whole) -> None:
     until("nobody waits for it", lambda: _synced(whole) == "NoRouter", 60.0, whole.says)
 
 
+def test_an_image_is_set_in_the_template_and_only_there(
+    cluster: Testbed, namespace: str, tmp_path: Path
+) -> None:
+    install(cluster)
+    whole = Whole(cluster, namespace, tmp_path)  # nothing is started: only the spec changes
+    containers = [{"name": "tokens", "image": "tokens:1"}, {"name": "model", "image": "model:1"}]
+    document = rollout([])
+    for name in ("target", "initialStable", "versions"):
+        del document["spec"][name]
+    document["spec"] |= {"template": {"spec": {"containers": containers}}, "port": 8080}
+    key = f"{namespace}/{NAME}"
+    assert headgate(whole, "apply", "-f", "-", stdin=yaml.safe_dump(document)).startswith(f"{key} created\n")
+    assert headgate(whole, "set", "image", NAME, "model=model:2").startswith(
+        f"{key}: model=model:2 from now on\n"
+    )
+    assert headgate(whole, "set", "image", NAME, "model=model:2") == f"{key}: model=model:2 is so already\n"
+    images = [one["image"] for one in whole.get("mro", NAME)["spec"]["template"]["spec"]["containers"]]
+    assert images == ["tokens:1", "model:2"]
+    unknown = headgate(whole, "set", "image", NAME, "modle=model:3", code=1)
+    assert "has no container modle" in unknown
+    assert "containers there are: tokens, model" in unknown
+    assert "`kubectl headgate set image`" in headgate(whole, "set-target", NAME, "v2", code=1)
+    assert "the controller has not looked at it yet" in headgate(whole, "status", NAME)
+
+
 def test_which_cluster_or_machine_is_meant(whole: Whole) -> None:
     healthy(whole)
     assert "Healthy" in typed(whole, "headgate", "get").stdout, (
