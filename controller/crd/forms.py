@@ -944,7 +944,12 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
     ),
     "route-versions": (
         _by_route(
-            "self.versions.all(v, has(v.service))",
+            "!has(self.template)",
+            "an HTTPRoute names Services: write versions, each with its service",
+            path=".template",
+        ),
+        _by_route(
+            "!has(self.versions) || self.versions.all(v, has(v.service))",
             "%s",
             first(
                 "self.versions",
@@ -957,7 +962,7 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
             ),
         ),
         _by_route(
-            "self.versions.all(v, !has(v.service) || type(v.service.port) == int)",
+            "!has(self.versions) || self.versions.all(v, !has(v.service) || type(v.service.port) == int)",
             "%s",
             first(
                 "self.versions",
@@ -991,7 +996,7 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
         _by_route("!has(self.identity)", ROUTERS_ONLY, path=".identity"),
         _by_route("!has(self.overrides)", ROUTERS_ONLY, path=".overrides"),
         _by_route(
-            "self.versions.all(v, !has(v.rewrite))",
+            "!has(self.versions) || self.versions.all(v, !has(v.rewrite))",
             "%s",
             first(
                 "self.versions",

@@ -42,6 +42,8 @@ def versions(rollout: ModelRollout) -> Iterator[Finding]:
     """A route names Services, by the number of a port."""
     if _route(rollout) is None:
         return
+    if rollout.spec.template is not None:
+        yield "spec.template", "an HTTPRoute names Services: write versions, each with its service"
     for index, version in enumerate(rollout.spec.versions):
         path = f"spec.versions[{index}]"
         if version.service is None:

@@ -34,6 +34,7 @@ ELSEWHERE: set[Right] = {
     ("headgate.dev", "modelrollouts", "get"),
     *((group, resource, verb) for group, resource in _MADE for verb in ("get", "delete")),
     ("apps", "controllerrevisions", "patch"),
+    *(("", "configmaps", verb) for verb in ("get", "create", "patch", "delete")),
 }
 """Rights that these runs have no use for."""
 

@@ -620,6 +620,12 @@ BROKEN: list[tuple[str, Change, str, str]] = [
     ),
     (
         "route-versions",
+        by_gateway(managed()),
+        "spec.template",
+        "write versions, each with its service",
+    ),
+    (
+        "route-versions",
         by_gateway(lambda spec: spec["versions"][1].update(service=None, url="http://127.0.0.1:1")),
         "spec.versions[1]",
         "write service for version v8",
