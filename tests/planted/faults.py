@@ -447,6 +447,25 @@ TRIAL = (
         "if seen.is_crash_looping and candidate.issued_generation:",
         "A version that crashes at its start is watched until the progress deadline.",
     ),
+    Fault(
+        "draft.py",
+        "return present is None or present.match != step.match",
+        "return present is None or present.match is None",
+        "From one A/B test the ramp goes on to a larger one without asking stable, the routers or a pause.",
+        inside="gains",
+    ),
+    Fault(
+        "trial.py",
+        "if target.name not in (last, stable) and not is_failed(status, target.identity):",
+        "if target.name not in (last, stable):",
+        "A version that failed is lined up, and its next build is tried before the one that was asked for.",
+    ),
+    Fault(
+        "trial.py",
+        "others = tuple(_cooling(draft, r) for r in status.retiring if r.identity != candidate.identity)",
+        "others = tuple(r for r in status.retiring if r.identity != candidate.identity)",
+        "Every version that was stable within the hour is kept running, not only the one before.",
+    ),
 )
 
 ACTIONS = (
@@ -524,6 +543,12 @@ ACTIONS = (
         "past=draft.status.past[1:],",
         "past=draft.status.past,",
         "After a rollback the version to go back to is the one that serves.",
+    ),
+    Fault(
+        "actions.py",
+        "passed = replace(candidate, pass_to=max(to, candidate.pass_to), passed_by=action.actor)",
+        "passed = replace(candidate, pass_to=to, passed_by=action.actor)",
+        "A `promote` takes back the `promote-full` that still waits.",
     ),
 )
 

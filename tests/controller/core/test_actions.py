@@ -6,7 +6,7 @@ import pytest
 
 from controller.core.machine import decide
 from controller.core.status import Action, Cause, Failed, Observed, Verb
-from tests.controller.core.stories import candidate, on_trial, say, told, weight
+from tests.controller.core.stories import candidate, on_trial, router, say, told, weight
 from tests.controller.core.test_trial import promoted
 
 
@@ -51,6 +51,17 @@ def test_a_promote_ends_the_present_stage_without_its_checks():
     story = on_trial("errors says undecided", "ann: promote v2")
     assert weight(story) == 10_000
     assert candidate(story).passed_by == "ann"
+
+
+def test_a_promote_does_not_take_back_a_promote_full_that_waits():
+    story = on_trial("errors says undecided", stages="canary 5% every 9s, canary 50% every 9s, full bake 5s")
+    router(story, pinned="v1")
+    story.tell("ann: promote-full v2")
+    story.tell("bob: promote v2")
+    assert weight(story) == 500
+    router(story, pinned=None)
+    story.tell("wait 1s")
+    assert weight(story) == 10_000
 
 
 def test_a_promote_does_not_get_around_an_approval():

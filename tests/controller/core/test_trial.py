@@ -6,7 +6,7 @@ import pytest
 
 from controller.core.spec import Advance, CanaryStage, DecisionPolicy, FullStage, OnInconclusive
 from controller.core.status import Cause, Failed, Phase, Track, Trip, VersionRef
-from tests.controller.core.stories import candidate, on_trial, router, say, told, weight
+from tests.controller.core.stories import candidate, matched, on_trial, replicas, router, say, told, weight
 
 HOLD, ROLLBACK, PROMOTE = OnInconclusive.HOLD, OnInconclusive.ROLLBACK, OnInconclusive.PROMOTE
 
@@ -81,6 +81,20 @@ def test_even_an_increase_of_a_hundredth_of_a_percent_asks_the_routers():
     router(story, pinned="v1")
     story.tell("wait 30s")
     assert weight(story) == 100
+
+
+@pytest.mark.parametrize(("after", "split"), [("50% of x-beta", 5000), ("10% of x-eu", 1000)])
+def test_from_one_match_to_another_is_an_increase_with_all_that_it_waits_for(after, split):
+    stages = f"match 10s 10% of x-beta, match 10s {after}, canary 10% every 10s"
+    story = on_trial("errors says Pass", stages=stages)
+    router(story, pinned="v1")
+    story.tell("wait 30s")
+    assert candidate(story).step == 0
+    assert matched(story)["v2"] == 1000
+    router(story, pinned=None)
+    story.tell("wait 1s")
+    assert candidate(story).step == 1
+    assert matched(story)["v2"] == split
 
 
 def test_copies_need_no_router_to_have_agreed_before():
@@ -303,6 +317,16 @@ def test_an_approval_counts_for_its_own_stage_only():
     assert weight(story) == 5000
 
 
+def test_a_target_that_failed_is_not_lined_up_again():
+    story = on_trial("supersede: queue", "errors says Fail", "routers run the plan", "wait 6s")
+    assert story.status.queue == ()
+    other = tuple(replace(v, identity="id-v2-b") if v.name == "v2" else v for v in story.spec.versions)
+    story._edit(versions=other, target="v3")
+    for line in ("errors says undecided", "v3 ready", "wait 1s"):
+        story.tell(line)
+    assert candidate(story).name == "v3", "nobody asked for another build of v2"
+
+
 # --- promotion -----------------------------------------------------------------------------------------------------
 
 
@@ -311,6 +335,16 @@ def test_the_promoted_version_is_stable_by_its_own_name_and_the_one_before_stays
     assert story.status.previous == VersionRef("v1", "id-v1")
     assert [(r.name, r.warm_s) for r in story.status.retiring] == [("v1", 3600.0)]
     assert weight(story, "v2") == 10_000
+
+
+def test_the_version_before_the_previous_one_is_not_kept_warm_any_longer():
+    story = promoted()
+    assert replicas(story, "v1") == 1
+    for line in ("target v3", "v3 ready", *("routers run the plan", "wait 11s") * 4):
+        story.tell(line)
+    assert story.status.stable == VersionRef("v3", "id-v3"), story.status.message
+    assert replicas(story, "v2") == 1
+    assert replicas(story, "v1") == 0
 
 
 def test_the_version_that_was_rolled_back_is_not_kept_warm():
