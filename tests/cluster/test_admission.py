@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.cluster.kinds import MANIFESTS, install
+from tests.cluster.rights import is_granted
 from tests.cluster.testbed.cluster import Testbed, wait_for
 
 ACTIONS = "/apis/headgate.dev/v1alpha1/namespaces/{}/rolloutactions"
@@ -26,6 +27,7 @@ def role(cluster: Testbed, namespace: str, name: str, user: str, rules: list[dic
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
     }
     admin.post(RBAC.format(namespace, "rolebindings"), json=binding).raise_for_status()
+    wait_for(lambda: is_granted(cluster, namespace, user, rules[-1]), f"the authorizer knows {name}")
 
 
 def may(*verbs: str, names: tuple[str, ...] = ()) -> list[dict[str, Any]]:

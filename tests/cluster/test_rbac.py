@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from tests.cluster.kinds import MANIFESTS
+from tests.cluster.rights import is_granted
 from tests.cluster.test_whole_pods import Servers, change, managed, pods
-from tests.cluster.testbed.cluster import Testbed
+from tests.cluster.testbed.cluster import Testbed, wait_for
 from tests.cluster.testbed.kubelet import Kubelet
 from tests.cluster.testbed.programs import Program
 from tests.cluster.whole import HEADGATE, Whole, install, rollout, until
@@ -88,6 +89,8 @@ def confined(cluster: Testbed, namespace: str, folder: Path) -> Iterator[Confine
     cluster.kubectl("-n", namespace, "apply", "-f", "-", stdin=role())
     words = ("create", "rolebinding", "headgate-controller", "--role=headgate-controller", f"--user={USER}")
     cluster.kubectl("-n", namespace, *words)
+    last = role()["rules"][-1]
+    wait_for(lambda: is_granted(cluster, namespace, USER, last), "the authorizer knows the Role")
     with Confined(cluster, namespace, folder) as whole:
         whole.start()
         yield whole
