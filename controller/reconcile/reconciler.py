@@ -100,6 +100,7 @@ class Reconciler:
         self._on_recorded = on_recorded
         self._log = log
         self._ahead: dict[str, Ahead] = {}
+        self._leaving: set[str] = set()
 
     async def reconcile(self, key: str) -> Outcome:
         """Do all that one rollout needs now."""
@@ -121,6 +122,10 @@ class Reconciler:
 
     async def _reconcile(self, stored: Stored, compiled: Compiled) -> Outcome:
         key, now = stored.key, self._now()
+        if not stored.deleting:
+            self._leaving.discard(key)
+        elif key in self._leaving:
+            return await self._let_go(key, compiled)
         ahead = self._ahead.get(key)
         before = ahead.decision.status if ahead else stored.status
         spec = _leaving(compiled.spec, before) if stored.deleting else compiled.spec
@@ -157,10 +162,19 @@ class Reconciler:
         if decision.target is not None:
             return Again(now)
         if stored.deleting and _has_left(decision):
-            await self._workloads.apply(key, compiled.versions, {})
-            await self._store.delete(key)
-            return self._gone(key)
+            self._leaving.add(key)
+            return await self._let_go(key, compiled)
         return Done() if decision.requeue_at is None else Again(decision.requeue_at)
+
+    async def _let_go(self, key: str, compiled: Compiled) -> Outcome:
+        """Let nothing run for the rollout, and the rollout go; tried again as long as the store refuses.
+
+        Between two tries nobody is looked after any more, so nothing is observed or published: a plan would have no
+        endpoints, and routers keep the last one.
+        """
+        await self._workloads.apply(key, compiled.versions, {})
+        await self._store.delete(key)
+        return self._gone(key)
 
     def _with_warmth(
         self, spec: Spec, before: Status, versions: Mapping[str, VersionObserved]
@@ -278,6 +292,7 @@ class Reconciler:
         self._effects.run(key, ())
         self._warmth.stop(key)
         self._ahead.pop(key, None)
+        self._leaving.discard(key)
         self._on_recorded(key, None)
         return Gone()
 

@@ -112,8 +112,19 @@ class Actions:
             self._demand_leader()
             try:
                 await self._api.delete(_path(action), uid=action["metadata"]["uid"], timeout_s=TIMEOUT_S)
-            except (NotFound, Conflict):
-                continue  # it is gone, or another has its name
+            except NotFound:
+                continue
+            except Conflict:
+                if await self._is_there(action):
+                    raise
+
+    async def _is_there(self, action: Mapping[str, Any]) -> bool:
+        """Is it this very object that the API server has, and not another of its name?"""
+        try:
+            found = await self._api.get(_path(action), timeout_s=TIMEOUT_S)
+        except NotFound:
+            return False
+        return bool(found["metadata"]["uid"] == action["metadata"]["uid"])
 
     async def _say(self, action: Mapping[str, Any], phase: str, message: str) -> None:
         said = {"phase": phase, "message": message[:MESSAGE_MAX], "at": instant(self._now())}

@@ -118,6 +118,11 @@ class FailingStore(MemoryStore):
             raise StoreUnavailable("no space left on device")
         await super().record(key, recorded)
 
+    async def delete(self, key: str) -> None:
+        if self.is_full:
+            raise StoreUnavailable("no space left on device")
+        await super().delete(key)
+
 
 class Scene:
     """One rollout, one router, one controller on a clock of our own."""
@@ -430,6 +435,24 @@ def test_a_deleted_rollout_moves_all_traffic_to_stable_before_anything_stops() -
     assert weights == [0, 2]
     assert scene.workloads.running == {}
     assert scene.told[-1] is None
+
+
+def test_a_deletion_that_the_store_refuses_takes_no_endpoints_from_the_plan() -> None:
+    async def story() -> tuple[Scene, RoutePlan | None]:
+        scene = Scene()
+        scene.write(check=False)
+        await scene.turn(4)
+        at_once(scene.store.mark_deleting(KEY))
+        scene.store.is_full = True
+        assert isinstance(await scene.turn(4), Retry)
+        last, scene.store.is_full = scene.plan, False
+        assert isinstance(await scene.reconciler.reconcile(KEY), Gone)
+        return scene, last
+
+    scene, last = asyncio.run(story())
+    assert last is not None
+    assert [len(version.endpoints) for version in last.versions] == [1]
+    assert scene.workloads.running == {}
 
 
 def test_a_decision_that_breaks_an_invariant_is_not_applied(monkeypatch: pytest.MonkeyPatch) -> None:
