@@ -109,9 +109,10 @@ class NoCounters:
 
 
 class FailingStore(MemoryStore):
-    """A store whose disk may be full."""
+    """A store whose disk may be full, and whose rollouts may not be let go."""
 
     is_full = False
+    is_stuck = False
 
     async def record(self, key: str, recorded: Recorded) -> None:
         if self.is_full:
@@ -119,8 +120,8 @@ class FailingStore(MemoryStore):
         await super().record(key, recorded)
 
     async def delete(self, key: str) -> None:
-        if self.is_full:
-            raise StoreUnavailable("no space left on device")
+        if self.is_stuck:
+            raise StoreUnavailable("the API server says 503")
         await super().delete(key)
 
 
@@ -443,9 +444,9 @@ def test_a_deletion_that_the_store_refuses_takes_no_endpoints_from_the_plan() ->
         scene.write(check=False)
         await scene.turn(4)
         at_once(scene.store.mark_deleting(KEY))
-        scene.store.is_full = True
+        scene.store.is_stuck = True
         assert isinstance(await scene.turn(4), Retry)
-        last, scene.store.is_full = scene.plan, False
+        last, scene.store.is_stuck = scene.plan, False
         assert isinstance(await scene.reconciler.reconcile(KEY), Gone)
         return scene, last
 
