@@ -32,6 +32,7 @@ class LocalSettings:
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """The controller of a cluster. `kubeconfig`, `context` and `namespace` are as kubectl's; `api_listen` is HOST:PORT.
+    Leadership lasts `lease_s` without being renewed.
 
     `token_file`, if any, holds a token that may do everything, beside what the cluster knows; `providers`, `sinks` and `allowed_hooks` are as in local mode.
     """
@@ -43,6 +44,7 @@ class ClusterSettings:
     all_namespaces: bool = False
     api_listen: str = "127.0.0.1:7000"
     leader_election: bool = True
+    lease_s: float = 15.0
     providers: Mapping[str, str] = field(default_factory=dict)
     sinks: Mapping[str, str] = field(default_factory=dict)
     allowed_hooks: tuple[str, ...] = ()

@@ -5,8 +5,12 @@ from pathlib import Path
 import click
 
 from controller.cli.failures import end
+from controller.cli.options import DurationType
 from controller.cli.up import AddressType, NamedUrlType, UrlPrefixType
 from controller.settings import ClusterSettings
+
+LEASE_S_MIN = 2
+LEASE_S_MAX = 600
 
 
 @click.command(context_settings={"auto_envvar_prefix": "HEADGATE_CONTROLLER"})
@@ -43,6 +47,15 @@ from controller.settings import ClusterSettings
     help="Without it, see to it yourself that there is one controller only.",
 )
 @click.option(
+    "--lease",
+    "lease_s",
+    type=DurationType(),
+    default="15s",
+    show_default=True,
+    help=f"How long leadership lasts without being renewed, {LEASE_S_MIN} to {LEASE_S_MAX} s: after a crash of the "
+    "leader another takes over so much later.",
+)
+@click.option(
     "--prometheus",
     "providers",
     type=NamedUrlType("main=http://prometheus.monitoring:9090"),
@@ -71,6 +84,7 @@ def controller(
     api: str,
     token_file: Path | None,
     leader_election: bool,
+    lease_s: float,
     providers: tuple[tuple[str, str], ...],
     sinks: tuple[tuple[str, str], ...],
     allowed_hooks: tuple[str, ...],
@@ -83,6 +97,10 @@ def controller(
     \b
       headgate controller --context staging -n ml
     """
+    if not LEASE_S_MIN <= lease_s <= LEASE_S_MAX:
+        raise click.BadParameter(
+            f"{lease_s:g}s is out of bounds: from {LEASE_S_MIN}s to {LEASE_S_MAX}s", param_hint="'--lease'"
+        )
     settings = ClusterSettings(
         kubeconfig=kubeconfig,
         context=context,
@@ -91,6 +109,7 @@ def controller(
         api_listen=api,
         token_file=token_file,
         leader_election=leader_election,
+        lease_s=lease_s,
         providers=dict(providers),
         sinks=dict(sinks),
         allowed_hooks=allowed_hooks,
