@@ -26,6 +26,8 @@ LOOK_AGAIN_S: Final = 1.0
 """Who waits for a change looks at least this often: that a router fell silent is told by nobody."""
 
 DECISIONS_IN_STATUS: Final = 5
+EXPLAINED_MAX: Final = 32
+"""So many of the latest decisions are looked through for the candidate's own."""
 
 router = APIRouter()
 
@@ -130,7 +132,7 @@ async def status(
 @router.get("/v1/rollouts/{namespace}/{name}/explanation")
 async def explanation(deps: Given, stored: Found) -> dict[str, Any]:
     """Why the rollout is where it is, what is missing for its next step, and what would roll it back."""
-    return view.explanation(_seen(deps, stored), deps.store.records(stored.key, 1))
+    return view.explanation(_seen(deps, stored), deps.store.records(stored.key, EXPLAINED_MAX))
 
 
 @router.get("/v1/rollouts/{namespace}/{name}/forecast")
@@ -141,7 +143,8 @@ async def foretold(deps: Given, stored: Found) -> dict[str, Any]:
     traffic = forecasts.present(tuple(deps.routers.reports(stored.key)), status.stable, rate)
     track = status.candidate.track if status.candidate else Track.STAGES
     # Tens of milliseconds of arithmetic, in a thread: nobody's plan or rollback waits for it.
-    return await asyncio.to_thread(view.forecast, spec, traffic, track)
+    done = status.candidate.step if status.candidate and status.candidate.issued_generation else 0
+    return await asyncio.to_thread(view.forecast, spec, traffic, track, done)
 
 
 @router.get("/v1/rollouts/{namespace}/{name}/events")

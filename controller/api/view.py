@@ -44,7 +44,7 @@ def explanation(seen: Seen, decisions: Sequence[DecisionRecord]) -> Json:
         "phase": status.phase.value,
         "message": status.message,
         "stage": _stage(seen),
-        "why": decision(decisions[0]) if decisions else None,
+        "why": _last_of(decisions, status),
         "waitingFor": status.waiting_for or None,
         "unmet": list(status.unmet),
         "checks": [check(result) for result in seen.stored.results] if is_trial else [],
@@ -55,9 +55,20 @@ def explanation(seen: Seen, decisions: Sequence[DecisionRecord]) -> Json:
     }
 
 
-def forecast(spec: Spec | None, traffic: Traffic, track: Track = Track.STAGES) -> Json:
-    """What each step needs if the candidate is as good as stable; seconds are null where that is not known."""
-    steps = forecasts.forecast(spec, traffic, track) if spec else ()
+def _last_of(decisions: Sequence[DecisionRecord], status: Status) -> Json | None:
+    """The latest decision about the candidate; without one, the latest of all."""
+    name = status.candidate.name if status.candidate is not None else ""
+    found = next((record for record in decisions if record.version == name), None)
+    chosen = found or (decisions[0] if decisions else None)
+    return None if chosen is None else decision(chosen)
+
+
+def forecast(spec: Spec | None, traffic: Traffic, track: Track = Track.STAGES, done: int = 0) -> Json:
+    """What each step needs if the candidate is as good as stable; seconds are null where that is not known.
+
+    `done` steps are over, and are left out.
+    """
+    steps = forecasts.forecast(spec, traffic, track, done) if spec else ()
     rate = traffic.requests_per_s
     return {
         "requestsPerSecond": None if rate is None else round(rate, 2),
@@ -101,6 +112,7 @@ def check(result: CheckResult) -> Json:
         "tolerated": result.bound,
         "samples": result.samples,
         "referenceSamples": result.reference_samples,
+        "windowSeconds": result.window_s,
         "fresh": result.is_fresh,
         "holding": result.is_holding,
         "required": result.required,
@@ -122,6 +134,7 @@ def decision(record: DecisionRecord) -> Json:
         "actor": record.actor or None,
         "epoch": record.epoch,
         "generation": record.generation,
+        "unmet": list(record.unmet),
         "checks": [check(result) for result in record.checks],
     }
 

@@ -50,7 +50,8 @@ def _why(decision: Json | None) -> Iterator[str]:
     numbers = f"epoch {decision['epoch']}, plan {decision['generation']}"
     yield f"  decided by {by} at {stamp(decision['at'])} ({numbers})"
     for check in decision["checks"]:
-        yield f"    {check['name']}: {check['text']}"
+        window = f" [{check['windowSeconds']:.0f} s]" if check["windowSeconds"] else ""
+        yield f"    {check['name']}: {check['text']}{window}"
 
 
 def _ahead(told: Json) -> Iterator[str]:

@@ -25,17 +25,17 @@ class Reporter:
 
 
 def foretold(client: Client, key: str) -> list[str]:
-    """What takes long in the rollout; nothing if the controller cannot tell: what was asked of it stands all the same."""
+    """How long each step takes; nothing if the controller cannot tell: what was asked of it stands all the same."""
     try:
-        return slow_steps(client.forecast(key))
+        return step_lines(client.forecast(key))
     except Failure:
         return []
 
 
-def slow_steps(forecast: Json) -> list[str]:
-    """A line for each step that takes long, or cannot end, and below them what would make the slowest faster."""
-    slow = [step["sentence"] for step in forecast["steps"] if step["slow"]]
-    return slow + [f"  faster: {way}" for way in forecast["faster"]] if slow else []
+def step_lines(forecast: Json) -> list[str]:
+    """A line for each step that is to come, with its slow check, and below them what would make the slowest faster."""
+    steps = [str(step["sentence"]) for step in forecast["steps"]]
+    return steps + [f"  faster: {way}" for way in forecast["faster"]]
 
 
 def silent(_: Json) -> None:

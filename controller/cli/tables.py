@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from controller.cli.lines import brief, slow_steps
+from controller.cli.lines import brief, step_lines
 from controller.cli.output import clock, stamp, weight
 
 Json = dict[str, Any]
@@ -101,9 +101,9 @@ def page(shown: Json) -> RenderableType:
     ):
         if items:
             parts += [Text(""), Text(title, "bold"), _indented(section(items))]
-    slow = slow_steps(shown["forecast"]) if status["candidateVersion"] and "forecast" in shown else []
-    if slow:
-        parts += [Text(""), Text("Forecast", "bold"), _indented(Text("\n".join(slow)))]
+    ahead = step_lines(shown["forecast"]) if status["candidateVersion"] and "forecast" in shown else []
+    if ahead:
+        parts += [Text(""), Text("Forecast", "bold"), _indented(Text("\n".join(ahead)))]
     return Group(*parts)
 
 
@@ -120,10 +120,12 @@ def events(items: Sequence[Json]) -> Table:
 
 
 def decisions(items: Sequence[Json]) -> Table:
-    """Decision records, in the order given: the plan's number behind the epoch's, the evidence below the sentence."""
+    """Decision records, in the order given: the plan's number behind the epoch's; below the sentence the evidence, and
+    what was missing for the next step."""
     table = plain("AT", "REASON", "VERSION", "WEIGHT", "BY", "PLAN", "WHY")
     for item in items:
-        why = "\n".join([item["sentence"], *(f"{one['name']}: {one['text']}" for one in item["checks"])])
+        known = (f"{_about(one)}: {one['text']}{_window(one)}" for one in item["checks"])
+        why = "\n".join([item["sentence"], *known, *(f"then missing: {what}" for what in item["unmet"])])
         table.add_row(
             stamp(item["at"]),
             item["reason"],
@@ -236,6 +238,11 @@ def _effects(items: Sequence[Json]) -> Table:
         style = {"succeeded": "green", "failed": "red"}.get(item["state"], "yellow")
         table.add_row(item["name"], item["type"], Text(item["state"], style), Text(item["message"] or ""))
     return table
+
+
+def _window(item: Json) -> str:
+    """Over how much time of its step a check had counted."""
+    return f" [{item['windowSeconds']:.0f} s]" if item["windowSeconds"] else ""
 
 
 def _routers(items: Sequence[Json]) -> Table:

@@ -94,7 +94,7 @@ class CheckResult:
     `is_shared`: stable itself has far more events than it used to, so what goes wrong is not the candidate's alone.
     `estimate` and `reference` are the candidate's and stable's ratios (fractions) or None; `low` and `high` bound
     their difference at `1 - alpha`, `bound` is the tolerated difference. `samples` are the candidate's requests or
-    pairs of the present step, `reference_samples` stable's. `text` says it all in one line. `rival` is the version
+    pairs of the present step, `reference_samples` stable's, gathered in `window_s` seconds. `text` says it all in one line. `rival` is the version
     it is about if that is not the candidate but one beside it.
     """
 
@@ -114,4 +114,5 @@ class CheckResult:
     bound: float | None = None
     samples: int = 0
     reference_samples: int = 0
+    window_s: float = 0.0
     rival: str = ""

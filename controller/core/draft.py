@@ -170,8 +170,8 @@ def record(
     )
 
 
-def set_weight(draft: Draft, version: Candidate | Rival, step: Step, why: str) -> None:
-    """Give a version on trial the step's share, as far as stable has it; a change of share is recorded."""
+def set_weight(draft: Draft, version: Candidate | Rival, step: Step, why: str, by: str = "") -> None:
+    """Give a version on trial the step's share, as far as stable has it; a change is recorded, with who said so."""
     stable = draft.status.stable
     if stable is None:
         return
@@ -185,17 +185,17 @@ def set_weight(draft: Draft, version: Candidate | Rival, step: Step, why: str) -
     because = draft.status.because if raised else sentence
     draft.status = replace(draft.status, slots=moved, because=because)
     reason = Reason.WEIGHT_RAISED if raised else Reason.WEIGHT_LOWERED
-    record(draft, reason, version.name, (before, after), sentence, stage=step.title)
+    record(draft, reason, version.name, (before, after), sentence, stage=step.title, actor=by)
     draft.tell(reason, sentence)
 
 
-def record_exposure(draft: Draft, version: Candidate | Rival, step: Step) -> None:
+def record_exposure(draft: Draft, version: Candidate | Rival, step: Step, by: str = "") -> None:
     """Say that requests that match reach this version from now on: no share, but live traffic all the same."""
     if step.match is None:
         return
     weight = weight_of(draft, version.name)
     sentence = f"{version.name} answers {step.title.removeprefix('match ')} from now on"
-    record(draft, Reason.STAGE_ENTERED, version.name, (weight, weight), sentence, stage=step.title)
+    record(draft, Reason.STAGE_ENTERED, version.name, (weight, weight), sentence, stage=step.title, actor=by)
 
 
 def drop_rival(draft: Draft, rival: Rival, reason: Reason, why: str, actor: str = "") -> None:

@@ -68,7 +68,7 @@ def _at_rest(spec: Spec, status: Status, draft: Draft) -> Place:
     )
     leaving = next((r for r in status.retiring if trial.is_draining(r)), None)
     if failed is not None:
-        told = f"{drafts.failure_text(failed)}. {stable} serves everything"
+        told = f"{drafts.failure_text(failed)}. {_serves(draft)}"
         if leaving is not None and leaving.identity == failed.identity:
             how, waiting = _draining(draft, leaving.name, leaving.since_generation)
             return Place(Phase.ROLLING_BACK, f"{told}; {how}", waiting)
@@ -89,9 +89,18 @@ def _at_rest(spec: Spec, status: Status, draft: Draft) -> Place:
         )
     held = trial.held_start(draft)
     if held is not None:
-        told = f"{stable} serves everything; {held[0].name} waits: {held[1]}"
+        told = f"{_serves(draft)}; {held[0].name} waits: {held[1]}"
         return Place(Phase.PROGRESSING, told, held[1])
     return Place(Phase.HEALTHY, f"{stable} serves everything{_not_whole(draft)}")
+
+
+def _serves(draft: Draft) -> str:
+    """That stable serves, or that nobody does."""
+    stable = draft.status.stable
+    name = stable.name if stable else "stable"
+    if draft.is_ready(stable):
+        return f"{name} serves everything"
+    return f"{name} has no ready endpoint: requests are answered 503 until it has one"
 
 
 def _not_whole(draft: Draft) -> str:

@@ -209,7 +209,9 @@ def _conclude(draft: Draft, before: Status) -> Decision:
         status=draft.status,
         plan=plan,
         running=running,
-        records=tuple(replace(r, generation=generation) for r in draft.records),
+        records=tuple(
+            replace(record, generation=generation, unmet=draft.status.unmet) for record in draft.records
+        ),
         events=tuple(draft.events),
         actions=tuple(draft.answers),
         target=draft.target,

@@ -350,7 +350,10 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """Why a share changed: one for each change, with what was known. Weights in basis points."""
+    """Why a share changed or a step was entered: one for each, with what was known. Weights in basis points.
+
+    `unmet` is what had to happen, from then on, for the next step.
+    """
 
     at: float
     reason: Reason
@@ -363,6 +366,7 @@ class DecisionRecord:
     generation: int
     actor: str = ""
     checks: tuple[CheckResult, ...] = ()
+    unmet: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,16 @@ def _call_off(draft: Draft, target: VersionSpec) -> None:
     if stable.identity == target.identity:
         why = f"{candidate.name} called off: the target is {target.name} again, which is stable"
         drafts.end_trial(draft, "Cancelled", Reason.CANCELLED, why)
-    elif draft.spec.supersede is Supersede.REPLACE:
-        why = f"{candidate.name} called off: {target.name} is the new target"
-        drafts.end_trial(draft, "Superseded", Reason.SUPERSEDED, why)
+    elif draft.spec.supersede is Supersede.REPLACE or _is_redefined(draft, candidate):
+        is_same = candidate.name == target.name
+        news = "it was redefined" if is_same else f"{target.name} is the new target"
+        drafts.end_trial(draft, "Superseded", Reason.SUPERSEDED, f"{candidate.name} called off: {news}")
+
+
+def _is_redefined(draft: Draft, candidate: Candidate) -> bool:
+    """Does the spec no longer say what is on trial? Then nobody could start it again, and no trial can be finished."""
+    written = draft.spec.version(candidate.name)
+    return written is None or written.identity != candidate.identity
 
 
 def _line_up(draft: Draft, target: VersionSpec) -> None:
@@ -306,7 +313,8 @@ def proceed(draft: Draft) -> None:
         compiled = drafts.compiled_steps(draft, candidate)
         first = steps.at(compiled, candidate.pass_to)
         why = f"{warming.told(draft, candidate)}{holds.aside(draft, candidate, first)}"
-        _enter(draft, candidate, max(candidate.pass_to, 0), why)
+        by = candidate.passed_by if candidate.pass_to else candidate.admitted_by
+        _enter(draft, candidate, max(candidate.pass_to, 0), why, by)
         return
     candidate = _acknowledge(draft, candidate)
     step = steps.at(drafts.compiled_steps(draft, candidate), candidate.step)
@@ -314,9 +322,10 @@ def proceed(draft: Draft) -> None:
         compiled = drafts.compiled_steps(draft, candidate)
         following = compiled[candidate.pass_to] if candidate.pass_to < len(compiled) else None
         why = f"{candidate.passed_by} passed it{holds.aside(draft, candidate, following)}"
-        _enter(draft, candidate, candidate.pass_to, why)
+        _enter(draft, candidate, candidate.pass_to, why, candidate.passed_by)
     elif step.stage in candidate.skipped:
-        _enter(draft, candidate, candidate.step + 1, f"{candidate.passed_by} left {step.title} out")
+        why = f"{candidate.passed_by} left {step.title} out"
+        _enter(draft, candidate, candidate.step + 1, why, candidate.passed_by)
     elif candidate.acknowledged_at is not None and draft.is_ready(candidate):
         why_not = unmet(draft, candidate, step)
         if why_not is None:
@@ -336,8 +345,11 @@ def _acknowledge(draft: Draft, candidate: Candidate) -> Candidate:
     return candidate
 
 
-def _enter(draft: Draft, candidate: Candidate, index: int, why: str) -> None:
-    """Go to the step of that index and issue its traffic, if that is allowed now; past the last one, promote."""
+def _enter(draft: Draft, candidate: Candidate, index: int, why: str, by: str = "") -> None:
+    """Go to the step of that index and issue its traffic, if that is allowed now; past the last one, promote.
+
+    `by`: the person whose word it is, if it is one's.
+    """
     compiled = drafts.compiled_steps(draft, candidate)
     while index < len(compiled) and compiled[index].stage in candidate.skipped:
         index += 1
@@ -368,9 +380,15 @@ def _enter(draft: Draft, candidate: Candidate, index: int, why: str) -> None:
             Reason.STAGE_ENTERED, f"{candidate.name} enters stage {step.stage + 1} of {total}: {step.title}"
         )
     rivals.make_room(draft, step)
-    drafts.set_weight(draft, entered, step, why)
+    before = drafts.weight_of(draft, candidate.name)
+    drafts.set_weight(draft, entered, step, why, by)
     if gains and step.match is not None:
-        drafts.record_exposure(draft, entered, step)
+        drafts.record_exposure(draft, entered, step, by)
+    elif drafts.weight_of(draft, candidate.name) == before:
+        told = f"{candidate.name} enters {step.title} at {percent(before)}: {why}"
+        drafts.record(
+            draft, Reason.STAGE_ENTERED, candidate.name, (before, before), told, stage=step.title, actor=by
+        )
 
 
 def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:

@@ -139,12 +139,15 @@ def present(
     return Traffic(requests_per_s, min(failed / requests, 1.0) if requests else 0.0, histogram)
 
 
-def forecast(spec: Spec, traffic: Traffic, track: Track = Track.STAGES) -> tuple[StepForecast, ...]:
+def forecast(
+    spec: Spec, traffic: Traffic, track: Track = Track.STAGES, done: int = 0
+) -> tuple[StepForecast, ...]:
     """What warming up and each step of the rollout need, in order, if the candidate is as good as stable.
 
-    A schedule is not reckoned in: outside its windows nothing goes on, whatever the evidence.
+    `done` steps are over, and are left out. A schedule is not reckoned in: outside its windows nothing goes on, whatever the evidence.
     """
-    return (*_warming(spec, track), *_of_steps(spec, steps_of(spec, track), traffic))
+    ahead = _of_steps(spec, steps_of(spec, track), traffic)[done:]
+    return ahead if done else (*_warming(spec, track), *ahead)
 
 
 def _warming(spec: Spec, track: Track) -> tuple[StepForecast, ...]:

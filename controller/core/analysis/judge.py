@@ -321,6 +321,7 @@ def _result(check: Check, state: CheckState, lack: str, context: _Context) -> Ch
         bound=text.tolerated(line.evidence, tolerance),
         samples=round(state.samples.requests),
         reference_samples=round(state.samples.reference_requests),
+        window_s=max(round(context.now - (context.step.acknowledged_at or context.now)), 0),
     )
 
 

@@ -237,7 +237,9 @@ def test_events_and_history_read_like_a_log_and_as_data_newest_first(here: World
     here.run("rollback")
     lines = here.run("history").output.splitlines()
     assert lines[0].split() == ["AT", "REASON", "VERSION", "WEIGHT", "BY", "PLAN", "WHY"]
-    assert [line.split()[2] for line in lines[1:]] == ["WeightRaised", "RollingBack"]
+    decided = [line.split()[2] for line in lines[1:] if not line.startswith(" ")]
+    assert decided == ["WeightRaised", "RollingBack"]
+    assert any("then missing: 10 s more of canary 5 %" in line for line in lines)
     data = json.loads(here.run("history", "-o", "json").output)["items"]
     assert [item["reason"] for item in data] == ["RollingBack", "WeightRaised"]
     assert here.run("events", "--limit", "1").output.count("\n") == 2
@@ -283,12 +285,14 @@ def test_explain_of_a_rollout_at_rest_says_how_it_came_there(here: World) -> Non
     assert "What would roll it back" not in text
 
 
-def test_status_foretells_the_slow_steps_of_a_trial(here: World) -> None:
+def test_status_foretells_each_step_of_a_trial(here: World) -> None:
     here.ready()
     assert "Forecast" not in here.run("status").output
     here.on_trial()
     page = here.run("status").output
-    assert "Forecast\n  canary 50 %: errors is the slow one, with 47,250 requests to prove" in page
+    assert "Forecast\n  canary 5 %: " in page
+    assert "\n  canary 50 %: errors is the slow one, with 47,250 requests to prove" in page
+    assert "\n  full 100 %: at once" in page
     forecast = json.loads(here.run("status", "-o", "json").output)["forecast"]
     assert forecast["requestsPerSecond"] is None
     assert [step["title"] for step in forecast["steps"]] == ["canary 5 %", "canary 50 %", "full 100 %"]
