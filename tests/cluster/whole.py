@@ -103,9 +103,9 @@ class Whole:
             folder,
         )  # fmt: skip
 
-    def program_of_controller(self, name: str, port: int, *more: str) -> Program:
-        """A controller of this namespace, not started yet."""
-        config = self.cluster.kubeconfig(self.user, namespace=self.namespace, server=self.server)
+    def program_of_controller(self, name: str, port: int, *more: str, server: str = "") -> Program:
+        """A controller of this namespace, not started yet; `server` if it reaches the API server another way."""
+        config = self.cluster.kubeconfig(self.user, namespace=self.namespace, server=server or self.server)
         return Program(
             name,
             [HEADGATE, "controller", "--kubeconfig", config, "--api", f"127.0.0.1:{port}", "--token-file", self.token,

@@ -41,12 +41,11 @@ class Recorded:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(SILENT_S + 5)
+        self._over.set()  # the thread sees it when its watch ends, and nobody needs to wait for that
 
     def of(self, name: str) -> list[Object]:
         """The versions of this object, of the last life of its name."""
-        found = [one for one in self.versions if one["metadata"]["name"] == name]
+        found = [one for one in tuple(self.versions) if one["metadata"]["name"] == name]
         return [one for one in found if one["metadata"]["uid"] == found[-1]["metadata"]["uid"]]
 
     def _run(self) -> None:

@@ -5,10 +5,11 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.testbed.cluster import Testbed
+from tests.cluster.testbed.cluster import ADMIN, Testbed
 from tests.cluster.testbed.programs import Program
 from tests.cluster.whole import NAME, Whole, install, model_server, until
 from tests.faults.proxy.proxy import FaultProxy
@@ -71,27 +72,26 @@ class Scene:
         folder: Path,
         versions: Versions,
         *,
+        user: str = ADMIN,
         options: Sequence[str] = ALONE,
     ) -> None:
         install(cluster)
         self.cluster = cluster
         self.versions = versions
+        self.patience_s = WAIT_S
         self.base = f"{API}/{namespace}"
         pair = cluster.authority.issue(f"fault-proxy-{namespace}")
         self.proxy = FaultProxy(cluster.url, cluster.authority.certificate, pair)
         self.client = cluster.client()
         self.rollouts = Recorded(cluster, f"{self.base}/modelrollouts")
         self.actions = Recorded(cluster, f"{self.base}/rolloutactions")
-        self._of_whole = (cluster, namespace, folder, tuple(options))
+        self._whole = partial(Whole, cluster, namespace, folder, user=user, options=options)
         self._stack = ExitStack()
 
     def __enter__(self) -> "Scene":
-        cluster, namespace, folder, options = self._of_whole
         with ExitStack() as stack:
             stack.enter_context(self.proxy)
-            self.whole = stack.enter_context(
-                Whole(cluster, namespace, folder, server=self.proxy.url, options=options)
-            )
+            self.whole = stack.enter_context(self._whole(server=self.proxy.url))
             stack.enter_context(self.rollouts)
             stack.enter_context(self.actions)
             self._stack = stack.pop_all()
@@ -165,8 +165,8 @@ class Scene:
         """The phase of the action; "" while it has none."""
         return str(self.actions.present.get(action, {}).get("status", {}).get("phase", ""))
 
-    def until(self, what: str, holds: Callable[[], Any], seconds: float = WAIT_S) -> Any:
-        return until(what, holds, seconds, self.says)
+    def until(self, what: str, holds: Callable[[], Any]) -> Any:
+        return until(what, holds, self.patience_s, self.says)
 
     def phase_is(self, phase: str, stable: str, name: str = NAME) -> Mapping[str, Any]:
         """The status once the present spec is in this phase, with this stable version."""

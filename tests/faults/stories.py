@@ -4,12 +4,12 @@ A story waits for what the API server says, never for the controller, so whateve
 stop it. Each holds at a stage of its own until a person's action, so that an action is in all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controller.core import slots
-from tests.cluster.whole import rollout
+from tests.cluster.whole import NAME, rollout
 from tests.faults.recorded import remembered
 from tests.faults.scene import Scene, Versions
 from tests.local.load import Load
@@ -82,12 +82,12 @@ class End:
     load: Load = field(repr=False, compare=False)
 
 
-def play(scene: Scene, story: Story) -> End:
-    """The whole story, deletion included."""
+def play(scene: Scene, story: Story, meanwhile: Callable[[], None] = lambda: None) -> End:
+    """The whole story, deletion included; `meanwhile` is called when the candidate is on trial."""
     scene.apply(story.document(scene.versions))
     scene.phase_is("Healthy", "v1")
     with scene.load() as load:
-        ended = rolled_out(scene, story)
+        ended = rolled_out(scene, story, meanwhile)
         scene.until("who is stable has the traffic", lambda: _serves(scene, load))
         scene.delete()
         scene.until("the rollout is gone", lambda: not scene.rollout())
@@ -96,10 +96,12 @@ def play(scene: Scene, story: Story) -> End:
     return End(ended, load)
 
 
-def rolled_out(scene: Scene, story: Story) -> dict[str, Any]:
+def rolled_out(scene: Scene, story: Story, meanwhile: Callable[[], None]) -> dict[str, Any]:
     """From the new target to the end of its trial; what is there then."""
     asked = ""
     scene.target(story.candidate)
+    scene.until(f"{story.candidate} is on trial", lambda: was_on_trial(scene, story.candidate))
+    meanwhile()
     if story.holds_at:
         scene.until(
             "it waits for a person", lambda: scene.status().get("stage", "").startswith(story.holds_at)
@@ -113,6 +115,12 @@ def rolled_out(scene: Scene, story: Story) -> dict[str, Any]:
         scene.until("the action is answered", lambda: scene.answer(asked) == "Done")
     scene.until("nothing is left to be done", lambda: is_at_rest(scene))
     return told(scene)
+
+
+def was_on_trial(scene: Scene, version: str) -> bool:
+    """Did the API server ever say so?"""
+    said = (one.get("status", {}) for one in scene.rollouts.of(NAME))
+    return any(status.get("candidateVersion") == version for status in said)
 
 
 def is_at_rest(scene: Scene) -> bool:
