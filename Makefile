@@ -7,7 +7,7 @@ CODE := headgate controller router examples tests bench scripts
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test properties planted cluster cluster-up manifests bench-core check format lock audit clean
+.PHONY: help run test properties planted faults cluster cluster-up manifests bench-core check format lock audit clean
 
 help: ## this list
 	@echo 'Headgate: takes a new version of an ML model into production without hurting anyone.'
@@ -27,6 +27,10 @@ properties: $(READY) ## the core in a made-up world, 200,000 steps, its invarian
 
 planted: $(READY) ## one wrong line at a time in the core: the tests must notice every one
 	@$(PY) -m tests.planted
+
+faults: $(READY) ## the controller killed at every write of four rollouts, outages of minutes: hours (STORIES='canary --every 5' for less)
+	@$(PY) -m tests.faults $(STORIES)
+	@FAULTS=long $(PY) -m pytest tests/faults
 
 cluster: $(READY) ## find or build a real Kubernetes API for the tests (five to ten minutes once; needs Go >= 1.26)
 	@$(PY) -m tests.cluster.testbed.binaries
