@@ -14,6 +14,8 @@ import yaml
 from tests.cluster.testbed.cluster import Testbed, wait_for
 from tests.cluster.whole import NAME, Whole, install, rollout, until
 
+pytestmark = pytest.mark.timeout(400)  # each test types many commands
+
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 PROGRAMS = Path(sys.executable).parent
 STAGES = [
