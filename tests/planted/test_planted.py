@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.planted.faults import FAULTS
-from tests.planted.plant import ROOT, Fault, Garden, Noticed, Stale, planted
+from tests.planted.plant import BESIDES_S, CORE, ROOT, Fault, Garden, Noticed, Stale, planted
 
 SAMPLE = tuple(fault for fault in FAULTS if fault.is_sample)
 
@@ -39,12 +39,41 @@ def test_a_fault_may_be_meant_inside_one_function() -> None:
         planted(text, Fault("slots.py", "return 1", "return 2", "None.", inside="h"))
 
 
-@pytest.mark.timeout(600)
-def test_a_sample_of_the_faults_is_noticed(tmp_path: Path) -> None:
-    garden = Garden(tmp_path)
-    assert garden.judge(("tests/transcripts",)) is Noticed.SURVIVED, (
-        "the transcripts are not green without any fault"
-    )
+@pytest.fixture
+def meadow(tmp_path: Path) -> Garden:
+    """A garden that is about to be given suites of its own."""
+    return Garden(tmp_path)
+
+
+def suite(folder: Path, name: str, text: str) -> tuple[str, ...]:
+    (folder / f"test_{name}.py").write_text(f"import pytest\n\n\n{text}\n")
+    return (f"test_{name}.py",)
+
+
+def test_a_suite_that_does_not_end_in_time_decides_nothing(meadow: Garden, tmp_path: Path) -> None:
+    endless = suite(tmp_path, "endless", "def test_it():\n    while True:\n        pass")
+    meadow.limits_s[endless] = 5.0
+    assert meadow.judge(endless) is Noticed.UNDECIDED
+    own = suite(tmp_path, "own", "@pytest.mark.timeout(1)\ndef test_it():\n    while True:\n        pass")
+    meadow.limits_s[own] = 200.0
+    assert meadow.judge(own) is Noticed.UNDECIDED
+
+
+def test_how_long_a_suite_may_take_is_measured_and_one_that_is_red_measures_nothing(
+    meadow: Garden, tmp_path: Path
+) -> None:
+    green = suite(tmp_path, "green", "def test_it():\n    pass")
+    meadow.measure(green)
+    assert meadow.limits_s[green] > BESIDES_S
+    assert meadow.judge(green) is Noticed.SURVIVED
+    with pytest.raises(AssertionError, match="not green without any fault"):
+        meadow.measure(suite(tmp_path, "red", "def test_it():\n    assert False"))
+
+
+@pytest.mark.timeout(900)
+def test_a_sample_of_the_faults_is_noticed(meadow: Garden) -> None:
+    meadow.measure(CORE[0])
     assert len(SAMPLE) >= 4
     for fault in SAMPLE:
-        assert garden.try_out(fault) is Noticed.CAUGHT, f"{fault.path}: {fault.wrong}: {fault.harm}"
+        noticed = meadow.try_out(fault, CORE[0])
+        assert noticed is Noticed.CAUGHT, f"{fault.path}: {fault.wrong}: {fault.harm}"
