@@ -119,9 +119,11 @@ def test_an_interrupted_rollback_stands_and_says_so(here: World) -> None:
 
 def test_a_target_is_set_and_set_again_is_no_change(here: World) -> None:
     here.ready()
-    told, slow = here.run("set-target", "fraud", "v2").output.splitlines()
+    told, first, slow, last = here.run("set-target", "fraud", "v2").output.splitlines()
     assert told == "ml/fraud: v2 is the target now"
+    assert first.startswith("  canary 5 %: ")
     assert slow.startswith("  canary 50 %: errors is the slow one, with 47,250 requests to prove")
+    assert last == "  full 100 %: at once"
     assert here.run("set-target", "v2").output == "ml/fraud: v2 is the target already\n"
     assert here.api.store.load(KEY).generation == 2  # type: ignore[union-attr]
 

@@ -36,7 +36,8 @@ def test_apply_says_what_became_of_each_rollout(here: World, tmp_path: Path) -> 
     path = file(tmp_path, two)
     lines = here.run("apply", "-f", path).output.splitlines()
     assert [line for line in lines if line[0] != " "] == ["ml/fraud created", "ml/search created"]
-    assert lines[1].startswith("  canary 50 %: errors is the slow one")
+    assert lines[1].startswith("  canary 5 %: ")
+    assert lines[2].startswith("  canary 50 %: errors is the slow one")
     assert here.run("apply", "-f", path).output == "ml/fraud unchanged\nml/search unchanged\n"
     path = file(tmp_path, GOOD.replace("10s", "20s"))
     assert here.run("apply", "-f", path).output.startswith("ml/fraud configured\n")
