@@ -25,12 +25,13 @@ class Failure(click.ClickException):
         super().__init__(what)
         self.do = do
         self.faults = tuple(faults)
+        self._is_plugin = is_plugin()  # now: it is shown when the command has ended
 
     def format_message(self) -> str:
         """What, the faults one a line, and what to do."""
         lines = [self.message, *(f"  {fault}" for fault in self.faults)]
         text = "\n".join([*lines, f"  → {self.do}"] if self.do else lines)
-        return as_plugin(text) if is_plugin() else text
+        return as_plugin(text) if self._is_plugin else text
 
 
 class Away(Failure):
