@@ -6,7 +6,7 @@ import click
 
 from controller.cli.failures import end
 from controller.cli.options import DurationType
-from controller.cli.up import AddressType, NamedUrlType, UrlPrefixType
+from controller.cli.serving import AddressType, hook_option, provider_option, sink_option
 from controller.settings import ClusterSettings
 
 LEASE_S_MIN = 2
@@ -55,27 +55,9 @@ LEASE_S_MAX = 600
     help=f"How long leadership lasts without being renewed, {LEASE_S_MIN} to {LEASE_S_MAX} s: after a crash of the "
     "leader another takes over so much later.",
 )
-@click.option(
-    "--prometheus",
-    "providers",
-    type=NamedUrlType("main=http://prometheus.monitoring:9090"),
-    multiple=True,
-    help="A Prometheus that checks may name. May be given again.",
-)
-@click.option(
-    "--sink",
-    "sinks",
-    type=NamedUrlType("chat=https://chat.example/hook"),
-    multiple=True,
-    help="Where notifications that name it are posted. May be given again.",
-)
-@click.option(
-    "--allow-hook",
-    "allowed_hooks",
-    type=UrlPrefixType(),
-    multiple=True,
-    help="Let hooks reach URLs that begin so, even inside the cluster. May be given again.",
-)
+@provider_option
+@sink_option
+@hook_option
 def controller(
     kubeconfig: str | None,
     context: str | None,
