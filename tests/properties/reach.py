@@ -4,9 +4,11 @@ A branch that nothing in the made-up world reaches is either dead or untried, so
 in REVIEWED, with the reason.
 """
 
+import ast
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from coverage import Coverage
@@ -21,38 +23,42 @@ REVIEWED_FILES = {
 
 NARROWED = "tells the type checker what the callers have made sure of"
 
-REVIEWED: dict[tuple[str, str], str] = {
-    ("draft.py", "while len(others) >= FAILED_MAX:"): "32 failures: tests/controller/core/test_draft.py",
-    ("draft.py", "if stable is None:"): NARROWED,
-    ("draft.py", "if candidate is None or candidate.failed is None:"): NARROWED,
-    ("draft.py", "if candidate is None or stable is None:"): NARROWED,
-    ("explain.py", "if status.stable is None:"): NARROWED,
-    ("explain.py", "if stable is None:"): NARROWED,
-    ("plan.py", "if status.stable is not None:"): NARROWED,
-    ("rivals.py", "if status.stable is not None:"): NARROWED,
+REVIEWED: dict[tuple[str, str, str], str] = {
+    (
+        "draft.py",
+        "latch",
+        "while len(others) >= FAILED_MAX:",
+    ): "32 failures: tests/controller/core/test_draft.py",
+    ("draft.py", "set_weight", "if stable is None:"): NARROWED,
+    ("draft.py", "take_away", "if candidate is None or candidate.failed is None:"): NARROWED,
+    ("draft.py", "end_trial", "if candidate is None or stable is None:"): NARROWED,
+    ("explain.py", "place", "if status.stable is None:"): NARROWED,
+    ("explain.py", "_first", "if stable is None:"): NARROWED,
+    ("plan.py", "_versions", "if status.stable is not None:"): NARROWED,
+    ("rivals.py", "_wanted", "if status.stable is not None:"): NARROWED,
     (
         "trial.py",
+        "_promote",
         "for rival in draft.status.rivals:",
     ): "whoever no step to come names has left before: tests/controller/core/test_rivals.py restores one that has not",
     (
         "hooks.py",
+        "beside",
         "if asked.answer is not Answer.SUCCEEDED:",
     ): "a person goes past a hook that has not answered: tests/controller/core/test_rivals.py",
     (
         "explain.py",
+        "place",
         "if target is not None and target.name == status.stable.name and target.identity != status.stable.identity:",
     ): "redefining stable is refused at the edge: tests/controller/crd/test_parse.py",
-    ("explain.py", "case NoSlower(quantile, slower):"): "the last of a closed union",
-    (
-        "plan.py",
-        "if retiring.name not in found and len(found) < 8:",
-    ): "nine versions at once: tests/controller/core/test_plan.py",
+    ("explain.py", "limit_text", "case NoSlower(quantile, slower):"): "the last of a closed union",
     (
         "trial.py",
+        "_call_off",
         "if is_failed(status, stable.identity) and drafts.weight_of(draft, candidate.name):",
     ): "rare; found by seed 0 before it was mended, now in tests/controller/core/test_trial.py",
 }
-"""By file and the text of the line that the branch leaves from."""
+"""By file, function and the text of the line that the branch leaves from."""
 
 
 def watcher(data_file: Path) -> Coverage:
@@ -69,8 +75,32 @@ def watcher(data_file: Path) -> Coverage:
     return watch
 
 
-def never_taken(data_files: Iterable[Path]) -> Iterator[tuple[str, int, str, str]]:
-    """File, line and text of each branch that no run took, and why that is well, "" if it is not."""
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch that no run took, where it leaves from and where it would have led."""
+
+    file: str
+    function: str
+    line: int
+    text: str
+    to: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What stands in REVIEWED for it."""
+        return self.file, self.function, self.text
+
+    @property
+    def reason(self) -> str:
+        """Why it is well that it was never taken, "" if it is not."""
+        return REVIEWED.get(self.key, "")
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}  {self.function}: {self.text}  →  {self.to}"
+
+
+def never_taken(data_files: Iterable[Path]) -> Iterator[Branch]:
+    """Each branch that no run took."""
     with tempfile.TemporaryDirectory() as folder:
         watch = watcher(Path(folder) / "all")
         watch.combine([str(path) for path in data_files], keep=True)
@@ -78,16 +108,25 @@ def never_taken(data_files: Iterable[Path]) -> Iterator[tuple[str, int, str, str
         watch.json_report(outfile=str(report))
         found = json.loads(report.read_text())["files"]
     for name, file in sorted(found.items()):
-        lines = (
-            (ROOT / name).read_text().splitlines()
-            if not Path(name).is_absolute()
-            else Path(name).read_text().splitlines()
-        )
+        source = (ROOT / name).read_text()  # an absolute name stays what it is
+        lines, functions = source.splitlines(), functions_of(source)
         short = Path(name).name
-        gone = {(start, end) for start, end in file["missing_branches"]}
-        for start, end in sorted(gone):
-            text = lines[start - 1].strip()
-            to = lines[abs(end) - 1].strip() if end > 0 else "the end of the function"
-            yield short, start, f"{text}  →  {to}", REVIEWED.get((short, text), "")
-        if not gone and not file["executed_lines"]:
-            yield short, 1, "nothing of it was run", ""
+        for start, end in sorted({(start, end) for start, end in file["missing_branches"]}):
+            to = lines[end - 1].strip() if end > 0 else "the end of the function"
+            yield Branch(short, functions.get(start, ""), start, lines[start - 1].strip(), to)
+        if not file["missing_branches"] and not file["executed_lines"]:
+            yield Branch(short, "", 1, "the whole file", "nothing of it was run")
+
+
+def functions_of(source: str) -> dict[int, str]:
+    """By line number the name of the innermost function around it; a line outside of all is not there."""
+    found: dict[int, str] = {}
+    for node in ast.walk(ast.parse(source)):  # outer functions come before those inside them
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found |= dict.fromkeys(range(node.lineno, (node.end_lineno or node.lineno) + 1), node.name)
+    return found
+
+
+def unused(branches: Iterable[Branch]) -> list[tuple[str, str, str]]:
+    """The entries of REVIEWED that excuse none of these: the line is gone, or the branch is taken now."""
+    return sorted(set(REVIEWED) - {branch.key for branch in branches})
