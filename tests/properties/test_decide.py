@@ -1,20 +1,29 @@
 """`decide` in a world where everything may happen at any instant: the invariants hold after every step."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from controller.core.slots import weight_of
+from controller.core.spec import Stage
 from controller.core.status import Phase, Verb
 from headgate.wire.plan import PlanVersion
 from tests.properties.rough import RoughWorld
-from tests.properties.simulator import Seeded, simulate
-from tests.properties.world import first_spec
+from tests.properties.simulator import ROUGH, Seeded, simulate
+from tests.properties.world import NAMES, STRATEGIES, first_spec
 
 T = TypeVar("T")
 
@@ -35,56 +44,101 @@ class Drawn:
         return picked
 
 
+WEIGHED = tuple(name for name, weight in ROUGH for _ in range(weight))
+"""The simulator's rules, each as often as it is to happen."""
+
+EACH = tuple(dict(ROUGH))
+"""The same, the rare as often as the others."""
+
+ONWARD = ("a_kind_while", "kind_second", "kind_second", "somebody_deploys")
+"""Those of them that let a rollout get far in the few steps of one example."""
+
+PROMISED = (
+    "record: WeightRaised",
+    "record: WeightLowered",
+    "record: Promoted",
+    "record: RollingBack",
+    "rival: raised",
+    "match: 1 versions",
+    "match: 2 versions",
+    "action: accepted",
+    "action: refused",
+)
+"""What the machine reaches in every run; one that sleeps proves nothing."""
+
+
 class Rollouts(RuleBasedStateMachine):
+    """The world of the simulator, turned by Hypothesis; `reached` counts over all examples of a run."""
+
+    reached: ClassVar[Counter[str]] = Counter()
+
     def __init__(self) -> None:
         super().__init__()
         self.drawn = Drawn()
         self.world = RoughWorld(self.drawn, first_spec())
 
-    @rule(
+    @initialize(
         data=st.data(),
-        name=st.sampled_from(("time_passes", "workload_changes", "evidence_changes", "effect_ends")),
+        stages=st.sampled_from(STRATEGIES),
+        aim=st.sampled_from(NAMES[1:]),
+        struggles=st.sampled_from((False, False, False, True)),
     )
-    def the_world_changes(self, data: st.DataObject, name: str) -> None:
+    def a_trial_begins_beside_a_proven_stable(
+        self, data: st.DataObject, stages: tuple[Stage, ...], aim: str, *, struggles: bool
+    ) -> None:
         self.drawn.data = data
+        world = self.world
+        if struggles:
+            world.first_version_struggles()
+        for _ in range(3):
+            world.kind_second()
+        assert world.stored.is_stable_proven
+        generation = world.spec.generation + 1
+        world.spec = replace(world.spec, stages=stages, target=aim, generation=generation)
+        for _ in range(3):
+            world.kind_second()
+
+    @rule(data=st.data(), name=st.sampled_from(WEIGHED))
+    def something_happens(self, data: st.DataObject, name: str) -> None:
+        self.turn(data, name)
+
+    @rule(data=st.data(), name=st.sampled_from(EACH))
+    def something_rare_happens(self, data: st.DataObject, name: str) -> None:
+        self.turn(data, name)
+
+    @rule(data=st.data(), name=st.sampled_from(ONWARD))
+    def it_goes_on(self, data: st.DataObject, name: str) -> None:
+        self.turn(data, name)
+
+    def turn(self, data: st.DataObject, name: str) -> None:
+        self.drawn.data = data
+        self.world.seen[f"rule: {name}"] += 1
         getattr(self.world, name)()
-
-    @rule(
-        data=st.data(),
-        name=st.sampled_from(("routers_misbehave", "versions_come_and_go", "a_leader_dies_after_a_decrease")),
-    )
-    def something_goes_wrong(self, data: st.DataObject, name: str) -> None:
-        self.drawn.data = data
-        getattr(self.world, name)()
-
-    @rule(data=st.data(), name=st.sampled_from(("person_acts", "spec_is_edited", "routers_come_and_go")))
-    def somebody_acts(self, data: st.DataObject, name: str) -> None:
-        self.drawn.data = data
-        getattr(self.world, name)()
-
-    @rule(data=st.data())
-    def the_controller_reconciles(self, data: st.DataObject) -> None:
-        self.drawn.data = data
-        self.world.controller_reconciles()
-
-    @precondition(lambda self: self.world.published is not None)
-    @rule(data=st.data())
-    def a_router_applies(self, data: st.DataObject) -> None:
-        self.drawn.data = data
-        self.world.router_applies()
 
     @invariant()
     def the_invariants_hold(self) -> None:
         self.world.check()
 
+    def teardown(self) -> None:
+        Rollouts.reached.update(self.world.seen)
 
-TestRollouts = Rollouts.TestCase
-TestRollouts.settings = settings(
-    max_examples=15 if IS_QUICK else 60,
-    stateful_step_count=60,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+
+def test_whatever_happens_the_invariants_hold_and_enough_of_it_happens() -> None:
+    Rollouts.reached.clear()
+    run_state_machine_as_test(
+        Rollouts,
+        settings=settings(
+            max_examples=15 if IS_QUICK else 250,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    promised = () if IS_QUICK else (*PROMISED, *(f"rule: {name}" for name, _ in ROUGH))
+    missing = [name for name in promised if not Rollouts.reached[name]]
+    assert not missing, f"never reached: {missing}"
+    failures = sum(count for name, count in Rollouts.reached.items() if name.startswith("failed: "))
+    assert failures or IS_QUICK, "no version ever failed"
 
 
 @pytest.mark.parametrize("seed", range(1 if IS_QUICK else 4))
@@ -149,7 +203,15 @@ def test_a_world_turned_kind_ends_at_rest_on_the_target_or_rolled_back(seed: int
         world.kind_second()
     status = world.stored
     assert status.phase in (Phase.HEALTHY, Phase.ROLLED_BACK), status.message
-    if status.phase is Phase.HEALTHY:
+    target = world.spec.version(world.spec.target)
+    assert target is not None
+    if status.phase is Phase.ROLLED_BACK:
+        failed = next((f for f in status.failed if f.identity == target.identity), None)
+        assert failed is not None, status.message
+        assert failed.is_latched, failed
+        assert (failed.identity, failed.attempt) in world.culprits, f"{failed} has done nothing wrong"
+        assert target.name in status.message, status.message
+    else:
         assert status.stable is not None
         assert status.stable.name == world.spec.target
         assert not status.rivals

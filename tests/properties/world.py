@@ -41,7 +41,9 @@ from controller.core.spec import (
 from controller.core.status import (
     Action,
     Candidate,
+    Cause,
     Decision,
+    Failed,
     Observed,
     Phase,
     Reason,
@@ -183,6 +185,8 @@ class World:
     """Everything that was ever asked, by its id."""
     outcomes: dict[str, EffectOutcome] = field(default_factory=dict)
     wanted: tuple[Effect, ...] = ()
+    culprits: set[tuple[str, int]] = field(default_factory=set)
+    """The tries that something really went wrong with, by identity and attempt."""
     seen: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -502,6 +506,7 @@ class World:
     def _record(self, before: Status, decision: Decision) -> None:
         after = decision.status
         self._check_latched(before, after)
+        self._check_causes(before, decision)
         self._check_schedule(decision)
         self._check_hooks(before, decision)
         self._check_warmth(before, decision)
@@ -722,6 +727,44 @@ class World:
             assert after.candidate.failed is not None
         if after.stable is not None and before.stable != after.stable:
             assert after.stable.identity not in failed
+
+    def _check_causes(self, before: Status, decision: Decision) -> None:
+        """Nothing fails without a reason: what is said to have gone wrong did so in what was read."""
+        known = {(f.identity, f.attempt) for f in before.failed if f.is_latched}
+        for failed in decision.status.failed:
+            if failed.is_latched and (failed.identity, failed.attempt) not in known:
+                assert self._is_true(before, decision, failed), failed
+                self.culprits.add((failed.identity, failed.attempt))
+
+    def _is_true(self, before: Status, decision: Decision, failed: Failed) -> bool:
+        """Did what this failure is blamed on really happen?"""
+        seen, policy = self._observed(), self.spec.policy
+        version = seen.versions.get(failed.identity, VersionObserved())
+        verdicts = {verdict for verdict, _, _ in self.evidence.values()}
+        match failed.cause:
+            case Cause.CHECK_FAILED:
+                return Verdict.FAIL in verdicts or failed.identity in self.failing
+            case Cause.GUARD:
+                trips = [trip for router in seen.routers for trip in router.trips]
+                return any((t.identity, t.attempt) == (failed.identity, failed.attempt) for t in trips)
+            case Cause.CRASH_LOOP:
+                return version.is_crash_looping
+            case Cause.PROGRESS_DEADLINE:
+                return not version.endpoints
+            case Cause.OPERATOR:
+                asked = {(a.id, a.version) for a in seen.actions if a.verb is Verb.ROLLBACK}
+                return any((a.id, failed.name) in asked for a in decision.actions if a.is_accepted)
+            case Cause.HOOK_FAILED:
+                return any(not outcome.is_success for outcome in seen.effects)
+            case Cause.APPROVAL_EXPIRED:
+                return any(s.on_expire is OnExpire.ABORT for s in self._steps_of(before) if s.expires_s)
+            case Cause.NO_DATA:
+                return policy.on_no_data is OnInconclusive.ROLLBACK
+            case Cause.INCONCLUSIVE:
+                return policy.on_inconclusive is OnInconclusive.ROLLBACK
+
+    def _steps_of(self, status: Status) -> tuple[steps.Step, ...]:
+        return () if status.candidate is None else steps.steps_of(self.spec, status.candidate.track)
 
     def _redefined(self, spec: Spec, name: str) -> Spec:
         status = self.stored
