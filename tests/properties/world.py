@@ -579,7 +579,7 @@ class World:
             return
         for record in decision.records:
             if record.reason is Reason.WEIGHT_RAISED:
-                is_forward = record.weight_after == FULL and "passed it" in record.sentence
+                is_forward = record.weight_after == FULL and bool(record.actor)
                 assert is_forward or self._is_way_back(decision), record
                 self.seen["stable gone: rolls forward"] += is_forward
 
