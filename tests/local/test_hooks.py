@@ -28,8 +28,10 @@ def test_a_hook_gates_the_candidate_across_a_killed_controller_and_the_sink_is_t
             until("the sink is told of it", lambda: len(chat.received) >= 3)
             until(
                 "status has what became of each",
-                lambda: [(one["name"], one["state"]) for one in machine.status()["effects"]]
-                == [("chat", "succeeded")] * 2 + [("gate", "succeeded"), ("chat", "succeeded")],
+                lambda: (
+                    [(one["name"], one["state"]) for one in machine.status()["effects"]]
+                    == [("chat", "succeeded")] * 2 + [("gate", "succeeded"), ("chat", "succeeded")]
+                ),
             )
             page = machine.run("status", "sum").stdout
             load.stop()
