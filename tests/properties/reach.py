@@ -52,11 +52,6 @@ REVIEWED: dict[tuple[str, str, str], str] = {
         "if target is not None and target.name == status.stable.name and target.identity != status.stable.identity:",
     ): "redefining stable is refused at the edge: tests/controller/crd/test_parse.py",
     ("explain.py", "limit_text", "case NoSlower(quantile, slower):"): "the last of a closed union",
-    (
-        "trial.py",
-        "_call_off",
-        "if is_failed(status, stable.identity) and drafts.weight_of(draft, candidate.name):",
-    ): "rare; found by seed 0 before it was mended, now in tests/controller/core/test_trial.py",
 }
 """By file, function and the text of the line that the branch leaves from."""
 
