@@ -120,7 +120,8 @@ def _cap(draft: Draft, candidate: Candidate) -> None:
     """No more share than the step allows (I1), unless an edited spec is about to be followed."""
     compiled = drafts.compiled_steps(draft, candidate)
     step = steps.at(compiled, candidate.step)
-    if steps.digest(compiled) != candidate.steps_digest:
+    is_followed = draft.spec.version(draft.spec.target) is not None
+    if is_followed and steps.digest(compiled) != candidate.steps_digest:
         return
     on_trial: tuple[Candidate | Rival, ...] = (candidate, *draft.status.rivals)
     for version in on_trial:

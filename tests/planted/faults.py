@@ -236,8 +236,8 @@ MACHINE = (
     ),
     Fault(
         "machine.py",
-        "if steps.digest(compiled) != candidate.steps_digest:",
-        "if steps.digest(compiled) == candidate.steps_digest:",
+        "if is_followed and steps.digest(compiled) != candidate.steps_digest:",
+        "if is_followed and steps.digest(compiled) == candidate.steps_digest:",
         "A share above what the step allows, from a bad restore, stays.",
         inside="_cap",
     ),

@@ -8,9 +8,10 @@ import pytest
 from controller.core import slots
 from controller.core.checks import AtMost, Check, Metric
 from controller.core.machine import PAIRS, checks_needed, decide
+from controller.core.spec import CanaryStage, FullStage
 from controller.core.status import Observed, Phase, Status, VersionRef
 from headgate.wire.plan import SlotRange
-from tests.controller.core.stories import candidate, on_trial, router, say, told, weight
+from tests.controller.core.stories import candidate, decided, on_trial, router, say, told, weight
 
 
 def test_an_hour_without_a_controller_advances_no_step():
@@ -216,3 +217,13 @@ def test_a_stable_that_nobody_may_serve_yet_has_a_plan_and_a_status_that_can_be_
     router(story, seen_at=0.0)
     stored = msgspec.json.encode(story.status)
     assert msgspec.json.decode(stored, type=Status) == story.status
+
+
+def test_stages_edited_under_a_target_that_is_not_there_still_bound_the_share():
+    story = on_trial(stages="canary 50% every 10s, full")
+    assert weight(story) == 5000
+    story.spec = replace(
+        story.spec, target="v9", stages=(CanaryStage((500,), 10.0), FullStage()), generation=9
+    )
+    after = decided(story).status
+    assert slots.weight_of(after.slots, "v2") <= 500
