@@ -8,6 +8,11 @@ LAST_S: Final = 60.0
 JITTER: Final = 0.25
 
 
+def about(seconds: float, jitter: float = JITTER) -> float:
+    """The seconds, up to `jitter` (0 … 1) of them shorter or longer by chance, so that many do not act together."""
+    return seconds * random.uniform(1 - jitter, 1 + jitter)  # noqa: S311  when to act is no secret
+
+
 class Backoff:
     """0.5, 1, 2 … 60 s, each a quarter shorter or longer by chance, so that many do not come back together."""
 
@@ -24,5 +29,4 @@ class Backoff:
         """Seconds to wait after this failure; not under `at_least_s` (bounded), which the server may have asked for."""
         self.failures += 1
         seconds = min(self._first_s * 2.0 ** min(self.failures - 1, 20), self._last_s)
-        spread: float = seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  when to try again is no secret
-        return max(spread, min(at_least_s or 0.0, self._last_s))
+        return max(about(seconds), min(at_least_s or 0.0, self._last_s))

@@ -17,7 +17,6 @@ whole has no clock that tells; for that there is the epoch on every plan and the
 
 import asyncio
 import os
-import random
 import secrets
 import socket
 import threading
@@ -28,6 +27,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 from controller.adapters.kubernetes.api import Api, ApiError, Conflict, NotFound, Unavailable, path_of
+from controller.adapters.kubernetes.backoff import about
 from headgate.log import Log
 
 EXIT_STATUS: Final = 75
@@ -177,7 +177,7 @@ class Elector:
         """Renew the lease until it is lost: then `on_lost(why)` is called, once, when `is_leader()` is already false."""
         next_at = self._clock()
         while (hold := self._hold) is not None:
-            next_at = max(next_at, self._clock() - self._timing.retry_s) + _about(self._timing.retry_s)
+            next_at = max(next_at, self._clock() - self._timing.retry_s) + about(self._timing.retry_s, JITTER)
             await self._sleep(min(max(next_at - self._clock(), 0.0), self.left_s()))
             why = await self._renewed(hold)
             if why:
@@ -225,7 +225,7 @@ class Elector:
 
     def _pause_s(self) -> float:
         """Until the next look: the retry period, or less if another's lease may expire before."""
-        pause_s = _about(self._timing.retry_s)
+        pause_s = about(self._timing.retry_s, JITTER)
         left_s = self._sight.expires_at - self._clock() if self._sight is not None else 0.0
         return min(pause_s, left_s + _MARGIN_S) if left_s > 0 else pause_s
 
@@ -421,7 +421,3 @@ def _checked(lease: dict[str, Any]) -> dict[str, Any]:
     if not _mapping(lease, "metadata").get("resourceVersion"):
         raise Unavailable("the answer is no lease: it has no resourceVersion")
     return lease
-
-
-def _about(seconds: float) -> float:
-    return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret

@@ -27,7 +27,7 @@ from controller.adapters.kubernetes.api import (
     TooLarge,
     Unavailable,
 )
-from controller.adapters.kubernetes.backoff import Backoff
+from controller.adapters.kubernetes.backoff import Backoff, about
 from controller.adapters.kubernetes.errors import error_of
 from controller.adapters.kubernetes.mirror import (
     Index,
@@ -266,7 +266,7 @@ class Reflector:
         self._position = position
         self._is_suspect = False
         self._forget_echo()
-        self._relist_at = time.monotonic() + self._patience.relist_s * _about_one()
+        self._relist_at = time.monotonic() + about(self._patience.relist_s)
         self._backoff.failures = min(self._backoff.failures, FAILURES_LISTED)
         self.counts.lists += 1
         if lost:
@@ -457,7 +457,3 @@ def _told(path: str, obj: object) -> ApiError:
     code = said.get("code")
     status = code if isinstance(code, int) else 500
     return error_of(f"GET {path} (watch)", status, str(said.get("reason", "")), str(said.get("message", "")))
-
-
-def _about_one() -> float:
-    return random.uniform(0.75, 1.25)  # noqa: S311  no secret
