@@ -8,6 +8,7 @@ what may be done twice.
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -192,7 +193,7 @@ class Api:
         def exchange() -> bytes:
             answer = self._transport.open(method, target, headers, sent, call)
             try:
-                return _success(call.name, answer, body_bytes_max)
+                return self._heard(_success(call.name, answer, body_bytes_max))
             finally:
                 answer.close()
 
@@ -294,7 +295,7 @@ class Api:
         def begin() -> "Answer":
             answer = self._transport.open("GET", target, headers, None, call)
             if 200 <= answer.status < 300:
-                return answer
+                return self._heard(answer)
             try:
                 _success(call.name, answer, _ERROR_BYTES_MAX)
             finally:
@@ -312,6 +313,15 @@ class Api:
         await self._lane.close()
         if not self._is_guest:
             self._transport.close()
+
+    @property
+    def heard_at(self) -> float:
+        """When a request last succeeded, of this one, its `fenced` and `apart`, on the monotonic clock; -inf: none did."""
+        return self._transport.heard_at
+
+    def _heard(self, answer: _Value) -> _Value:
+        self._transport.heard_at = time.monotonic()
+        return answer
 
     def _call(self, method: str, path: str, timeout_s: float, *, idle_s: float | None = None) -> "Call":
         from controller.adapters.kubernetes.transport import Call

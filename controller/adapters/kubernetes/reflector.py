@@ -61,7 +61,8 @@ WATCH_S_MIN: Final = 1.0
 class Patience:
     """Seconds. A watch is asked to end after `watch_s` (up to a quarter less, by chance) and is half-open `grace_s` later,
     or when it has not told of an own write for `echo_s`. `relist_s` (a quarter more or less): a new list, for what a
-    watch may have lost. `list_s`: the deadline of one page."""
+    watch may have lost. `list_s`: the deadline of one page. `answered_s`: the longest wait after a failure while the
+    server answers other requests of this process, since then it is not away."""
 
     watch_s: float = 45.0
     grace_s: float = 10.0
@@ -70,6 +71,7 @@ class Patience:
     list_s: float = 30.0
     backoff_first_s: float = 0.5
     backoff_last_s: float = 60.0
+    answered_s: float = 5.0
 
 
 PATIENCE: Final = Patience()
@@ -223,7 +225,7 @@ class Reflector:
         self.counts.failures += 1
         self._is_suspect = True
         self._forget_echo()
-        pause_s = self._backoff.failed(error.retry_after_s)
+        pause_s, failed_at = self._backoff.failed(error.retry_after_s), time.monotonic()
         if isinstance(error, Gone) or self._backoff.failures >= FAILURES_MAX:
             self._position = None
         if self.trouble is None or self.trouble.message != error.message:
@@ -232,11 +234,19 @@ class Reflector:
         at_least_s = max(self._patience.backoff_first_s, error.retry_after_s or 0.0)
         self._nudged.clear()
         await asyncio.sleep(min(pause_s, at_least_s))
+        while (left_s := failed_at + pause_s - time.monotonic()) > 0:
+            if await self._is_nudged(min(left_s, about(self._patience.answered_s))):
+                return
+            if self._api.heard_at > failed_at:
+                return
+
+    async def _is_nudged(self, within_s: float) -> bool:
+        """Wait for a nudge; False if there was none."""
         try:
-            async with asyncio.timeout(pause_s - at_least_s):
-                await self._nudged.wait()
+            async with asyncio.timeout(within_s):
+                return await self._nudged.wait()
         except TimeoutError:
-            return
+            return False
 
     async def _has_gone_back(self) -> bool:
         """Does the server know less than it has told? Then etcd was restored, and a watch would wait for a future that

@@ -222,6 +222,7 @@ class Transport:
         self._loaded_at = time.monotonic()
         self._credentials: _Credentials | None = None
         self.namespace = self._access.namespace
+        self.heard_at = float("-inf")
 
     def open(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, call: Call

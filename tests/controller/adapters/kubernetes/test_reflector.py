@@ -462,6 +462,28 @@ def test_a_long_back_off_ends_when_somebody_hears_the_server(tmp_path: Path) -> 
     )
 
 
+async def asked_otherwise_until_synced(scene: Scene) -> None:
+    async with asyncio.timeout(PATIENT_S):
+        while not scene.reflector.is_synced:
+            await scene.api.get("/api/v1/others")
+            await asyncio.sleep(0.005)
+
+
+def test_a_long_back_off_ends_when_the_server_answers_anybody_else(tmp_path: Path) -> None:
+    """A server that fails half of all requests is not away; a minute's silence each time would be our own outage."""
+
+    def others(cluster: Cluster) -> None:
+        cluster.script("GET", "things", drop, times=12)
+        cluster.script("GET", "others", raw(200, b"{}"), times=100_000)
+
+    act(
+        tmp_path,
+        asked_otherwise_until_synced,
+        before=others,
+        patience=replace(QUICK, backoff_first_s=0.05, backoff_last_s=1.0e6, answered_s=0.1),
+    )
+
+
 def test_a_lost_event_is_made_good_by_the_next_list(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
         await scene.watching()
