@@ -18,6 +18,7 @@ from controller.crd.models import VERSION_NAME
 from controller.crd.revisions import VERSION_LABEL
 from controller.crd.routes import ROUTERS_ONLY
 from controller.crd.table import D, Form, Rule
+from controller.crd.takeovers import LOOP
 from controller.crd.warmups import SENDERS_OWN
 
 _STAGES: Final = "self.strategy.stages"
@@ -1005,6 +1006,21 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
             ),
         ),
     ),
+    "take-over": (
+        Form(
+            "RolloutSpec",
+            "!has(self.traffic) || !has(self.traffic.router) || !has(self.traffic.router.takeOver)"
+            " || !has(self.versions) || self.versions.all(v, !has(v.service) || v.service.name != self.traffic.router.takeOver)",
+            "%s",
+            (
+                first(
+                    "self.versions",
+                    "has(v.service) && v.service.name == self.traffic.router.takeOver",
+                    formatted(f"spec.versions[%d].service.name: {LOOP}", "i"),
+                ),
+            ),
+        ),
+    ),
 }
 
 _STABLE: Final = (
@@ -1048,6 +1064,7 @@ UNSEEN: Final[Mapping[str, str]] = {
     "cron-fires": "a cron expression as days: CEL knows no calendar",
     "freeze-order": "from and until of which only one has an offset: CEL knows no time zones",
     "route-abilities": "what a stage of a rollout by httpRoute asks (minPairs, cookies, prefix): the rule would cost more than it may",
+    "take-over": "a url that names the Service with its namespace, which rules of the spec are not shown",
     "window-opens": "windows and freezes as times of a year: CEL knows no calendar and no time zones",
 }
 """What of a rule the API server cannot see, and why."""

@@ -1004,7 +1004,9 @@ class HttpRoute(Model):
 class RouterTraffic(Model):
     """Headgate's own routers."""
 
-    planned: ClassVar[Mapping[str, str]] = {"takeOver": "taking over a Service is not there yet"}
+    take_over: Name | None = None
+    """An existing Service that clients use already: it leads to the routers once all of them are ready, and back again
+    when this is taken out or the rollout deleted. No version may be reached through it."""
 
 
 class Traffic(Model):

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from controller.crd.faults import Fault
 from controller.crd.models import ModelRollout
+from controller.crd.takeovers import taken_over
 
 
 class Place(StrEnum):
@@ -37,6 +38,8 @@ def _needs_a_cluster(rollout: ModelRollout) -> Iterator[Fault]:
         yield Fault(
             "spec.template", "place", "pods need a cluster: here write versions, each with url or process"
         )
+    if taken_over(rollout) is not None:
+        yield Fault("spec.traffic.router.takeOver", "place", "a Service needs a cluster: here leave it out")
     for index, version in enumerate(rollout.spec.versions):
         if version.service is not None:
             yield Fault(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from controller.core.spec import AUTO_EVERY_S, AUTO_WEIGHTS
-from controller.crd import routes, sources, warmups
+from controller.crd import routes, sources, takeovers, warmups
 from controller.crd.convert import identities
 from controller.crd.faults import FAULTS_MAX, Fault
 from controller.crd.forms import with_forms
@@ -610,6 +610,7 @@ _RULES: Final[tuple[Rule[ModelRollout], ...]] = (
     Rule("route-versions", routes.versions),
     Rule("route-evidence", routes.evidence),
     Rule("route-abilities", routes.abilities),
+    Rule("take-over", takeovers.own_backends),
 )
 RULES: Final = with_forms(_RULES)
 """The table, in the order in which faults are listed."""

@@ -117,6 +117,7 @@ def test_what_is_left_to_the_controller_is_no_more_than_is_written_down(api: htt
         "cron-fires",
         "window-opens",
         "route-abilities",
+        "take-over",
         "type",
         "bounds",
     }  # the last two are decision.guard's

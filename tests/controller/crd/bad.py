@@ -87,6 +87,16 @@ def managed(**fields: Any) -> Change:
     return apply
 
 
+def taking_over(service: str, source: Document) -> Change:
+    """The routers take the Service over; v7 comes from this source."""
+
+    def apply(spec: Document) -> None:
+        spec["versions"][0] = {"name": "v7"} | source
+        spec.update(traffic={"router": {"takeOver": service}})
+
+    return apply
+
+
 SHADOW, CANARY, FULL, FLIP = {"shadow": {}}, {"canary": {"weights": ["5%"]}}, {"full": {}}, {"flip": {}}
 PROCESS = {"command": ["serve", "{port}"], "readiness": {"httpGet": {"path": "/ready"}}}
 
@@ -675,6 +685,18 @@ BROKEN: list[tuple[str, Change, str, str]] = [
         ),
         "spec.strategy.stages[0].match.cookies",
         "only Headgate's routers",
+    ),
+    (
+        "take-over",
+        taking_over("fraud", {"service": {"name": "fraud", "port": 80}}),
+        "spec.versions[0].service.name",
+        "round in a circle",
+    ),
+    (
+        "take-over",
+        taking_over("fraud", {"url": "http://fraud.default.svc:80"}),
+        "spec.versions[0].url",
+        "round in a circle",
     ),
 ]
 """What breaks a rule of the table: the rule, the change to a sound spec, the field, and words of the refusal."""
