@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Final
 
 from controller.core import slots, steps
-from controller.core.checks import CheckResult
+from controller.core.checks import CheckResult, Verdict
 from controller.core.plan import attempt_of
 from controller.core.spec import Spec
 from controller.core.status import (
@@ -289,6 +289,21 @@ def remember(
     """Add an ended trial to the history, which is bounded."""
     entry = Outcome(ref.name, ref.identity, outcome, why, started_at, draft.now, actor)
     draft.status = replace(draft.status, history=(*draft.status.history, entry)[-HISTORY_MAX:])
+
+
+def fault(
+    draft: Draft, tried: Candidate | Rival, results: tuple[CheckResult, ...]
+) -> tuple[Cause, str] | None:
+    """What is wrong with a version on trial by its own doing, and nothing else said of it: a check, the guard, a crash."""
+    for result in results:
+        if result.verdict is Verdict.FAIL and not result.dry_run:
+            return Cause.CHECK_FAILED, f"{result.check}: {result.text}"
+    for router in draft.observed.routers:
+        for trip in router.trips:
+            if (trip.identity, trip.attempt) == (tried.identity, tried.attempt):
+                return Cause.GUARD, f"router {router.id}: {trip.text}"
+    seen = draft.seen(tried.identity)
+    return (Cause.CRASH_LOOP, seen.message) if seen.is_crash_looping else None
 
 
 def failure_text(failed: Failed) -> str:

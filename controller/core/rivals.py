@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from controller.core import capacity, holds, hooks, routers, warming
 from controller.core import draft as drafts
-from controller.core.checks import Verdict
 from controller.core.draft import Draft
 from controller.core.plan import attempt_of
 from controller.core.spec import Spec
@@ -43,7 +42,7 @@ def sound(
 def watch(draft: Draft) -> None:
     """Take off each rival that went wrong, once there is a stable to take its share, or it is as dead."""
     for rival in draft.status.rivals:
-        found = _fault(draft, rival)
+        found = drafts.fault(draft, rival, draft.rival_results.get(rival.identity, ()))
         if found is not None and (draft.is_ready(draft.status.stable) or not draft.is_ready(rival)):
             fail(draft, rival, *found)
 
@@ -158,18 +157,6 @@ def _issue(draft: Draft, candidate: Candidate, step: Step) -> None:
         drafts.set_weight(draft, issued, replace(step, weight=share), f"it takes part in {step.title}")
         if rival.step != candidate.step:
             drafts.record_exposure(draft, issued, step)
-
-
-def _fault(draft: Draft, rival: Rival) -> tuple[Cause, str] | None:
-    for result in draft.rival_results.get(rival.identity, ()):
-        if result.verdict is Verdict.FAIL and not result.dry_run:
-            return Cause.CHECK_FAILED, f"{result.check}: {result.text}"
-    for router in draft.observed.routers:
-        for trip in router.trips:
-            if (trip.identity, trip.attempt) == (rival.identity, rival.attempt):
-                return Cause.GUARD, f"router {router.id}: {trip.text}"
-    seen = draft.seen(rival.identity)
-    return (Cause.CRASH_LOOP, seen.message) if seen.is_crash_looping else None
 
 
 def beside(draft: Draft) -> str:

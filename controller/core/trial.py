@@ -230,7 +230,7 @@ def watch(draft: Draft) -> None:
     if candidate.failed is not None:
         drafts.take_away(draft)
         return
-    found = _fault(draft, candidate)
+    found = drafts.fault(draft, candidate, draft.results) or _deadline(draft, candidate)
     if found is not None:
         drafts.fail(draft, candidate, *found)
     else:
@@ -252,17 +252,9 @@ def _watch_the_world(draft: Draft, candidate: Candidate) -> None:
         draft.tell(Reason.PAUSED, f"paused by headgate until somebody resumes it: {why}")
 
 
-def _fault(draft: Draft, candidate: Candidate) -> tuple[Cause, str] | None:
-    for result in draft.results:
-        if result.verdict is Verdict.FAIL and not result.dry_run:
-            return Cause.CHECK_FAILED, f"{result.check}: {result.text}"
-    for router in draft.observed.routers:
-        for trip in router.trips:
-            if (trip.identity, trip.attempt) == (candidate.identity, candidate.attempt):
-                return Cause.GUARD, f"router {router.id}: {trip.text}"
+def _deadline(draft: Draft, candidate: Candidate) -> tuple[Cause, str] | None:
+    """What lets a candidate fail although it did no wrong: it is not ready, a hook says no, nobody approved."""
     seen = draft.seen(candidate.identity)
-    if seen.is_crash_looping:
-        return Cause.CRASH_LOOP, seen.message
     if candidate.waiting_s >= draft.spec.capacity.progress_deadline_s:
         return Cause.PROGRESS_DEADLINE, f"not ready for {candidate.waiting_s:.0f} s" + (
             f"; {seen.message}" if seen.message else ""

@@ -290,21 +290,21 @@ TRIAL = (
         inside="obstacle",
     ),
     Fault(
-        "trial.py",
+        "draft.py",
         "if result.verdict is Verdict.FAIL and not result.dry_run:",
         "if result.verdict is Verdict.FAIL:",
         "A dry-run check, which decides nothing, rolls back.",
     ),
     Fault(
-        "trial.py",
+        "draft.py",
         "if result.verdict is Verdict.FAIL and not result.dry_run:",
         "if result.verdict is Verdict.FAIL and result.required and not result.dry_run:",
         "A check that only watches sees the version fail, and nothing is done.",
     ),
     Fault(
-        "trial.py",
-        "if (trip.identity, trip.attempt) == (candidate.identity, candidate.attempt):",
-        "if trip.identity == candidate.identity:",
+        "draft.py",
+        "if (trip.identity, trip.attempt) == (tried.identity, tried.attempt):",
+        "if trip.identity == tried.identity:",
         "A retried version is rolled back at once for the guard's trip of its first try.",
     ),
     Fault(
@@ -442,9 +442,9 @@ TRIAL = (
         "Another build under the candidate's name goes on where the old one was, unproven.",
     ),
     Fault(
-        "trial.py",
-        "if seen.is_crash_looping:",
-        "if seen.is_crash_looping and candidate.issued_generation:",
+        "draft.py",
+        "return (Cause.CRASH_LOOP, seen.message) if seen.is_crash_looping else None",
+        "return (Cause.CRASH_LOOP, seen.message) if seen.is_crash_looping and seen.endpoints else None",
         "A version that crashes at its start is watched until the progress deadline.",
     ),
     Fault(
@@ -1078,15 +1078,9 @@ RIVALS = (
     ),
     Fault(
         "rivals.py",
-        "for result in draft.rival_results.get(rival.identity, ()):",
-        "for result in draft.results:",
+        "found = drafts.fault(draft, rival, draft.rival_results.get(rival.identity, ()))",
+        "found = drafts.fault(draft, rival, draft.results)",
         "Rivals fail for what the target does.",
-    ),
-    Fault(
-        "rivals.py",
-        "if (trip.identity, trip.attempt) == (rival.identity, rival.attempt):",
-        "if trip.identity == rival.identity:",
-        "A rival that was given another try is taken off for the trip of the first.",
     ),
     Fault(
         "rivals.py",
