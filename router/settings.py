@@ -24,7 +24,7 @@ class Invalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One router. The plan comes from `controller` or from `plan`, exactly one of them."""
+    """One router. The plan comes from one of `controllers`, whichever leads, or from `plan`."""
 
     rollout: str
     listen: Address
@@ -32,7 +32,7 @@ class Settings:
     run: Path
     workers: int = 1
     router: str | None = None
-    controller: str | None = None
+    controllers: tuple[str, ...] = ()
     token_file: Path | None = None
     controller_hosts: tuple[str, ...] = ()
     plan: Path | None = None
@@ -47,9 +47,9 @@ class Settings:
             raise Invalid(f"--workers {self.workers}: 1 to {WORKERS_MAX}")
         if self.router is not None and not _ROUTER.fullmatch(self.router):
             raise Invalid(f"--id {self.router!r}: at most 128 letters, digits and . _ : -")
-        if (self.controller is None) == (self.plan is None):
+        if bool(self.controllers) == (self.plan is not None):
             raise Invalid("--controller or --plan: one of them says where the plan comes from, and not both")
-        self._check_controller()
+        self._check_controllers()
         if self.ready_file is not None and not self.ready_file.absolute().parent.is_dir():
             raise Invalid(f"--ready-file {self.ready_file}: its folder does not exist")
         if not is_loopback(self.admin.host) and self.token_file is None:
@@ -57,11 +57,11 @@ class Settings:
                 f"--admin {self.admin}: not on loopback, so it needs --token-file to know who may ask"
             )
 
-    def _check_controller(self) -> None:
-        if self.controller is not None:
-            found = urlsplit(self.controller)
+    def _check_controllers(self) -> None:
+        for url in self.controllers:
+            found = urlsplit(url)
             if found.scheme not in ("http", "https") or not found.hostname or found.query or found.fragment:
-                raise Invalid(f"--controller {self.controller!r}: a URL such as http://127.0.0.1:7000")
+                raise Invalid(f"--controller {url!r}: a URL such as http://127.0.0.1:7000")
         if self.token_file is not None and not self.token_file.is_file():
             raise Invalid(f"--token-file {self.token_file}: there is no such file")
 

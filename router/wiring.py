@@ -108,8 +108,8 @@ def _agent_words(settings: Settings, opened: Opened, router: str) -> list[str]:
     words = ["--rollout", settings.rollout, "--id", router, "--admin-fd", str(opened.admin_fd)]
     if settings.plan is not None:
         words += ["--plan", str(settings.plan.absolute())]
-    if settings.controller is not None:
-        words += ["--controller", settings.controller]
+    for url in settings.controllers:
+        words += ["--controller", url]
     if settings.token_file is not None:
         words += ["--token-file", str(settings.token_file.absolute())]
     for host in settings.controller_hosts:

@@ -18,14 +18,14 @@ def duty(argv: list[str]) -> Duty:
     parser.add_argument("--id", required=True)
     parser.add_argument("--admin-fd", type=int, required=True)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--controller")
+    source.add_argument("--controller", action="append", default=[])
     source.add_argument("--plan", type=Path)
     parser.add_argument("--token-file", type=Path)
     parser.add_argument("--controller-host", action="append", default=[])
     given = parser.parse_args(argv)
     address = None
     if given.controller:
-        address = Address(given.controller, given.token_file, frozenset(given.controller_host))
+        address = Address(tuple(given.controller), given.token_file, frozenset(given.controller_host))
     return Duty(given.run, given.rollout, given.id, given.admin_fd, address, given.plan)
 
 

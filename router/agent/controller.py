@@ -1,5 +1,11 @@
-"""The controller as the agent sees it: a long poll for the plan and a place to send telemetry. Failures are values."""
+"""The controller as the agent sees it: a long poll for the plan and a place to send telemetry. Failures are values.
 
+Of several controllers one leads, and only that one answers. Who does not lead says so (421), and where the leader is if
+it knows; who does not answer at all is left for the next address. What one request found out holds for the others: a
+poll that hangs at a controller that has stopped is given up as soon as a report failed there.
+"""
+
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,9 +55,9 @@ Answer = Offered | NothingNew | NoSuchRollout | Failed
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the controller is, what proves who we are, and to which other hosts it may send us (its leader)."""
+    """Where controllers are, what proves who we are, and to which other hosts they may send us (their leader)."""
 
-    url: str
+    urls: tuple[str, ...]
     token_file: Path | None
     other_hosts: frozenset[str] = frozenset()
 
@@ -63,7 +69,9 @@ class Controller:
         self._address = address
         self._path = f"/v1/routes/{rollout}"
         self._router = router
-        self._base = address.url.rstrip("/")
+        self._urls = tuple(url.rstrip("/") for url in address.urls)
+        self._place = _Place(0, self._urls[0])
+        self._turned = asyncio.Event()
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S), follow_redirects=False, trust_env=False
         )
@@ -107,22 +115,34 @@ class Controller:
         content: bytes | None = None,
         answer_s: float = _ANSWER_S,
     ) -> "_Response | Failed":
-        """The answer of the leader: 421 names it, and it is followed only where the address allows."""
-        for _ in range(_HOPS_MAX):
-            request = self._request(method, path, query, content, answer_s)
-            found = request if isinstance(request, Failed) else await self._send(request)
-            if isinstance(found, Failed):
-                self._base = self._address.url.rstrip("/")
+        """The answer of the leader, or the last of those who are not it; each address is asked once."""
+        found: _Response | Failed = Failed("no controller was asked")
+        for _ in range(len(self._urls) + _HOPS_MAX):
+            place = self._place
+            request = self._request(place, method, path, query, content, answer_s)
+            if isinstance(request, Failed):
+                return request
+            found = await self._answered(place, request)
+            if isinstance(found, _Response) and found.status != 421:
                 return found
-            if found.status != 421:
-                return found
-            refused = self._follow(found.location)
-            if refused is not None:
-                return refused
-        return Failed(f"{self._base}: sent on {_HOPS_MAX} times without reaching a leader")
+            told = self._refused(place, found)
+            if told is not None and self._place.index == 0:
+                return told  # that was the last address: a pause, before all are asked again
+            found = told or found
+        return (
+            found
+            if isinstance(found, Failed)
+            else Failed(f"{self._place.base}: sent on and on, to no leader")
+        )
 
     def _request(
-        self, method: str, path: str, query: Mapping[str, str] | None, content: bytes | None, answer_s: float
+        self,
+        place: "_Place",
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        content: bytes | None,
+        answer_s: float,
     ) -> httpx.Request | Failed:
         headers = {"x-headgate-wire": ",".join(str(version) for version in READS)}
         if content is not None:
@@ -132,12 +152,31 @@ class Controller:
                 headers["authorization"] = f"Bearer {self._address.token_file.read_text().strip()}"
         except (OSError, UnicodeDecodeError) as error:
             return Failed(f"token file {self._address.token_file}: {error}")
-        timeout = httpx.Timeout(answer_s, connect=_CONNECT_S)
         return self._client.build_request(
-            method, self._base + path, params=query, content=content, headers=headers, timeout=timeout
+            method,
+            place.base + path,
+            params=query,
+            content=content,
+            headers=headers,
+            timeout=httpx.Timeout(answer_s, connect=_CONNECT_S),
+            extensions={"sni_hostname": place.name} if place.name else None,
         )
 
-    async def _send(self, request: httpx.Request) -> "_Response | Failed":
+    async def _answered(self, place: "_Place", request: httpx.Request) -> "_Response | Failed":
+        """The answer; Failed as soon as another request found that it is not to be had there."""
+        sending = asyncio.ensure_future(self._send(place, request))
+        turned = asyncio.ensure_future(self._turned.wait())
+        try:
+            await asyncio.wait((sending, turned), return_when=asyncio.FIRST_COMPLETED)
+            return (
+                sending.result() if sending.done() else Failed(f"{place.base}: another request failed there")
+            )
+        finally:
+            for task in (sending, turned):
+                task.cancel()
+            await asyncio.gather(sending, turned, return_exceptions=True)
+
+    async def _send(self, place: "_Place", request: httpx.Request) -> "_Response | Failed":
         try:
             answer = await self._client.send(request, stream=True)
             try:
@@ -145,20 +184,57 @@ class Controller:
             finally:
                 await answer.aclose()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return Failed(f"{self._base}: {type(error).__name__}: {error}")
+            return Failed(f"{place.base}: {type(error).__name__}: {error}")
         if body is None:
-            return Failed(f"{self._base}: answer of more than {BYTES_MAX} bytes")
+            return Failed(f"{place.base}: answer of more than {BYTES_MAX} bytes")
         return _Response(answer.status_code, body, answer.headers.get("location", ""))
 
-    def _follow(self, location: str) -> Failed | None:
-        configured, found = urlsplit(self._address.url), urlsplit(location)
-        allowed = {configured.hostname, *self._address.other_hosts}
-        if found.scheme != configured.scheme or found.hostname not in allowed:
+    def _refused(self, place: "_Place", found: "_Response | Failed") -> Failed | None:
+        """Go on to where the leader is said to be (None), or to the next address, and why."""
+        if isinstance(found, Failed):
+            self._turn(place, self._next(place))
+            return found
+        if not found.location:
+            self._turn(place, self._next(place))
+            return Failed(f"{place.base}: {_said(found.body) or 'it does not lead'}")
+        leader = self._leader(place, found.location)
+        if leader is None:
+            self._turn(place, self._next(place))
             return Failed(
-                f"{self._base}: its leader is said to be at {location[:200]!r}, which is not allowed"
+                f"{place.base}: its leader is said to be at {found.location[:200]!r}, which is not allowed"
             )
-        self._base = f"{found.scheme}://{found.netloc}{configured.path.rstrip('/')}"
+        self._turn(place, leader)
         return None
+
+    def _next(self, place: "_Place") -> "_Place":
+        index = (place.index + 1) % len(self._urls)
+        return _Place(index, self._urls[index])
+
+    def _leader(self, place: "_Place", location: str) -> "_Place | None":
+        """Where a 421 leads to, if that is allowed: by TLS anywhere, for the certificate must be for the name we know."""
+        configured, found = urlsplit(self._urls[place.index]), urlsplit(location)
+        if found.scheme != configured.scheme or not found.hostname:
+            return None
+        base = f"{found.scheme}://{found.netloc}{configured.path.rstrip('/')}"
+        if found.hostname in {configured.hostname, *self._address.other_hosts}:
+            return _Place(place.index, base)
+        return _Place(place.index, base, configured.hostname or "") if found.scheme == "https" else None
+
+    def _turn(self, place: "_Place", other: "_Place") -> None:
+        """From now on ask there, unless another request has turned away already."""
+        if self._place is place:
+            self._place = other
+            self._turned.set()
+            self._turned = asyncio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where requests go: the configured address `index`, or the leader that it named, which must prove to be `name`."""
+
+    index: int
+    base: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +256,13 @@ async def _bounded(answer: httpx.Response) -> bytes | None:
 
 def _refusal(found: _Response) -> str:
     hint = {401: ": the token is not accepted", 403: ": the token may not do this"}.get(found.status, "")
+    said = _said(found.body)
+    return f"status {found.status}{hint}" + (f" ({said})" if said else "")
+
+
+def _said(body: bytes) -> str:
+    """What the controller says is wrong; "" if it does not."""
     try:
-        said = json.loads(found.body)["error"]["what"]
+        return str(json.loads(body)["error"]["what"])[:200]
     except (ValueError, KeyError, TypeError):
-        said = ""
-    return f"status {found.status}{hint}" + (f" ({str(said)[:200]})" if said else "")
+        return ""

@@ -61,7 +61,12 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--rollout", metavar="NAMESPACE/NAME", help="The rollout to serve; with --plan, the plan says it."
 )
-@click.option("--controller", metavar="URL", help="Where the plan comes from.")
+@click.option(
+    "--controller",
+    metavar="URL",
+    multiple=True,
+    help="Where the plan comes from. Repeatable: of several controllers the one that leads is found.",
+)
 @click.option(
     "--token-file", type=_FILE, help="The file with the token that the controller knows this router by."
 )
@@ -135,6 +140,7 @@ def _settings(
     plan: Path | None,
     router_id: str | None,
     drain: float,
+    controller: tuple[str, ...],
     controller_host: tuple[str, ...],
     **rest: Any,
 ) -> Settings:
@@ -151,6 +157,7 @@ def _settings(
         plan=plan,
         router=router_id,
         drain_s=drain,
+        controllers=controller,
         controller_hosts=controller_host,
         **rest,
     )

@@ -65,7 +65,8 @@ def test_with_a_plan_of_its_own_it_is_ready_when_the_workers_run_that(directory:
 def test_the_command_lines_show_everything_but_the_token(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("s3cret")
-    told = settings(tmp_path, controller="http://127.0.0.1:1", token_file=token, controller_hosts=("other",))
+    controllers = ("http://127.0.0.1:1", "http://127.0.0.1:2")
+    told = settings(tmp_path, controllers=controllers, token_file=token, controller_hosts=("other",))
     lines = {one.name: " ".join(one.argv[2:]) for one in commands(told, tmp_path, OPENED, "r1")}
     assert lines == {
         "worker 0": f"router.proxy --run {tmp_path} --index 0 --fd 7",
@@ -73,7 +74,7 @@ def test_the_command_lines_show_everything_but_the_token(tmp_path: Path) -> None
         "observer": f"router.observer --run {tmp_path}",
         "agent": (
             f"router.agent --run {tmp_path} --rollout ml/fraud --id r1 --admin-fd 8"
-            f" --controller http://127.0.0.1:1 --token-file {token} --controller-host other"
+            f" --controller http://127.0.0.1:1 --controller http://127.0.0.1:2 --token-file {token} --controller-host other"
         ),
     }
 

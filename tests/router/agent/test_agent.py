@@ -300,6 +300,43 @@ def test_the_leaders_address_is_followed_on_an_allowed_host_only(bench: Bench) -
     bench.until(lambda: leader.telemetry, "telemetry goes to the leader too")
 
 
+def test_of_several_controllers_the_one_that_leads_is_found_and_its_follower_too(bench: Bench) -> None:
+    waits, leads, agent = bench.controller(), bench.controller(), bench.agent()
+    waits.answer_status = 421
+    leads.plan = bench.plan()
+    bench.worker(agent.run)
+    agent.follow(waits, "--controller", leads.url)
+    bench.until(lambda: leads.acknowledged(leads.plan))
+    bench.until(lambda: leads.telemetry, "telemetry goes to the leader too")
+    leads.close()
+    waits.plan, waits.answer_status = bench.plan(2, 1), None
+    bench.until(lambda: waits.acknowledged(waits.plan))
+    bench.until(lambda: waits.telemetry, "telemetry follows")
+
+
+def test_a_leader_that_is_not_there_any_more_is_looked_for_at_the_other_addresses(bench: Bench) -> None:
+    gone, stale, leads, agent = bench.controller(), bench.controller(), bench.controller(), bench.agent()
+    gone.close()
+    stale.answer_status, stale.location = 421, gone.url
+    leads.plan = bench.plan()
+    bench.worker(agent.run)
+    agent.follow(stale, "--controller", leads.url)
+    bench.until(lambda: leads.acknowledged(leads.plan))
+
+
+def test_controllers_of_which_none_leads_are_asked_in_turn_until_one_does(bench: Bench) -> None:
+    first, second, agent = bench.controller(), bench.controller(), bench.agent()
+    for one in (first, second):
+        one.answer_status = 421
+    bench.worker(agent.run)
+    agent.follow(first, "--controller", second.url)
+    bench.until(lambda: len(second.polls) >= 4)
+    assert len(first.polls) <= len(second.polls) + 1
+    assert agent.log().count("does not lead") <= len(second.polls)
+    second.plan, second.answer_status = bench.plan(), None
+    bench.until(lambda: second.acknowledged(second.plan))
+
+
 def test_telemetry_carries_the_counts_of_all_workers_trips_and_the_pin(bench: Bench) -> None:
     controller, agent = bench.controller(), bench.agent(workers=2)
     controller.plan = bench.plan(share=100)
