@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from router.core.counters import WORKERS_MAX
 from router.supervisor.sockets import Address
@@ -24,7 +24,10 @@ class Invalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One router. The plan comes from one of `controllers`, whichever leads, or from `plan`."""
+    """One router. The plan comes from one of `controllers`, whichever leads, or from `plan`.
+
+    `controller_ca` may come later than the router. `allows_plain_controller`: the token may go out in clear.
+    """
 
     rollout: str
     listen: Address
@@ -35,6 +38,8 @@ class Settings:
     controllers: tuple[str, ...] = ()
     token_file: Path | None = None
     controller_hosts: tuple[str, ...] = ()
+    controller_ca: Path | None = None
+    allows_plain_controller: bool = False
     plan: Path | None = None
     ready_file: Path | None = None
     drain_s: float = DRAIN_S
@@ -58,12 +63,25 @@ class Settings:
             )
 
     def _check_controllers(self) -> None:
+        if self.token_file is not None and not self.token_file.is_file():
+            raise Invalid(f"--token-file {self.token_file}: there is no such file")
         for url in self.controllers:
             found = urlsplit(url)
             if found.scheme not in ("http", "https") or not found.hostname or found.query or found.fragment:
                 raise Invalid(f"--controller {url!r}: a URL such as http://127.0.0.1:7000")
-        if self.token_file is not None and not self.token_file.is_file():
-            raise Invalid(f"--token-file {self.token_file}: there is no such file")
+            self._check_secrecy(url, found)
+
+    def _check_secrecy(self, url: str, parts: SplitResult) -> None:
+        if parts.scheme == "https":
+            return
+        if self.controller_ca is not None:
+            raise Invalid(f"--controller-ca {self.controller_ca}: of no use with {url}; write https://")
+        reaches_out = any(not is_loopback(host) for host in (parts.hostname or "", *self.controller_hosts))
+        if self.token_file is not None and reaches_out and not self.allows_plain_controller:
+            raise Invalid(
+                f"--controller {url}: the token of --token-file would go there in clear: write https:// (and "
+                "--controller-ca FILE), or say --allow-plain-controller"
+            )
 
 
 def parse_address(text: str) -> Address:

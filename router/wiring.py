@@ -112,6 +112,8 @@ def _agent_words(settings: Settings, opened: Opened, router: str) -> list[str]:
         words += ["--controller", url]
     if settings.token_file is not None:
         words += ["--token-file", str(settings.token_file.absolute())]
+    if settings.controller_ca is not None:
+        words += ["--controller-ca", str(settings.controller_ca.absolute())]
     for host in settings.controller_hosts:
         words += ["--controller-host", host]
     return words

@@ -21,11 +21,13 @@ def duty(argv: list[str]) -> Duty:
     source.add_argument("--controller", action="append", default=[])
     source.add_argument("--plan", type=Path)
     parser.add_argument("--token-file", type=Path)
+    parser.add_argument("--controller-ca", type=Path)
     parser.add_argument("--controller-host", action="append", default=[])
     given = parser.parse_args(argv)
     address = None
     if given.controller:
-        address = Address(tuple(given.controller), given.token_file, frozenset(given.controller_host))
+        hosts = frozenset(given.controller_host)
+        address = Address(tuple(given.controller), given.token_file, hosts, given.controller_ca)
     return Duty(given.run, given.rollout, given.id, given.admin_fd, address, given.plan)
 
 

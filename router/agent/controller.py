@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from headgate.wire import READS
-from headgate.wire.codec import BYTES_MAX, encode
+from headgate.wire.codec import encode
 from headgate.wire.telemetry import Telemetry
 from router.agent.inforce import Said
+from router.agent.line import Broken, Line, Response, request_to
 
 WAIT_S: Final = 30
-_CONNECT_S: Final = 5.0
 _ANSWER_S: Final = 10.0
 _HOPS_MAX: Final = 3
 
@@ -55,11 +55,15 @@ Answer = Offered | NothingNew | NoSuchRollout | Failed
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where controllers are, what proves who we are, and to which other hosts they may send us (their leader)."""
+    """Where controllers are, what proves who we are, and to which other hosts they may send us (their leader).
+
+    `ca_file` holds the authorities that their certificates may be of; None: those of the machine.
+    """
 
     urls: tuple[str, ...]
     token_file: Path | None
     other_hosts: frozenset[str] = frozenset()
+    ca_file: Path | None = None
 
 
 class Controller:
@@ -72,15 +76,13 @@ class Controller:
         self._urls = tuple(url.rstrip("/") for url in address.urls)
         self._place = _Place(0, self._urls[0])
         self._turned = asyncio.Event()
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S), follow_redirects=False, trust_env=False
-        )
+        self._line = Line(address.ca_file)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        await self._line.close()
 
     async def poll(self, said: Said) -> Answer:
         """Say what this router runs and wait, at most `WAIT_S`, for a plan that differs from it."""
@@ -91,11 +93,11 @@ class Controller:
         match found:
             case Failed():
                 return found
-            case _Response(status=200, body=body):
+            case Response(status=200, body=body):
                 return Offered(body)
-            case _Response(status=304):
+            case Response(status=304):
                 return NothingNew()
-            case _Response(status=404):
+            case Response(status=404):
                 return NoSuchRollout()
         return Failed(_refusal(found))
 
@@ -114,16 +116,16 @@ class Controller:
         query: Mapping[str, str] | None = None,
         content: bytes | None = None,
         answer_s: float = _ANSWER_S,
-    ) -> "_Response | Failed":
+    ) -> Response | Failed:
         """The answer of the leader, or the last of those who are not it; each address is asked once."""
-        found: _Response | Failed = Failed("no controller was asked")
+        found: Response | Failed = Failed("no controller was asked")
         for _ in range(len(self._urls) + _HOPS_MAX):
             place = self._place
             request = self._request(place, method, path, query, content, answer_s)
             if isinstance(request, Failed):
                 return request
             found = await self._answered(place, request)
-            if isinstance(found, _Response) and found.status != 421:
+            if isinstance(found, Response) and found.status != 421:
                 return found
             told = self._refused(place, found)
             if told is not None and self._place.index == 0:
@@ -152,17 +154,20 @@ class Controller:
                 headers["authorization"] = f"Bearer {self._address.token_file.read_text().strip()}"
         except (OSError, UnicodeDecodeError) as error:
             return Failed(f"token file {self._address.token_file}: {error}")
-        return self._client.build_request(
-            method,
-            place.base + path,
-            params=query,
-            content=content,
-            headers=headers,
-            timeout=httpx.Timeout(answer_s, connect=_CONNECT_S),
-            extensions={"sni_hostname": place.name} if place.name else None,
-        )
+        try:
+            return request_to(
+                method,
+                place.base + path,
+                params=query,
+                content=content,
+                headers=headers,
+                answer_s=answer_s,
+                name=place.name,
+            )
+        except httpx.InvalidURL as error:
+            return Failed(f"{place.base}: {error}")
 
-    async def _answered(self, place: "_Place", request: httpx.Request) -> "_Response | Failed":
+    async def _answered(self, place: "_Place", request: httpx.Request) -> Response | Failed:
         """The answer; Failed as soon as another request found that it is not to be had there."""
         sending = asyncio.ensure_future(self._send(place, request))
         turned = asyncio.ensure_future(self._turned.wait())
@@ -176,20 +181,13 @@ class Controller:
                 task.cancel()
             await asyncio.gather(sending, turned, return_exceptions=True)
 
-    async def _send(self, place: "_Place", request: httpx.Request) -> "_Response | Failed":
+    async def _send(self, place: "_Place", request: httpx.Request) -> Response | Failed:
         try:
-            answer = await self._client.send(request, stream=True)
-            try:
-                body = await _bounded(answer)
-            finally:
-                await answer.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return Failed(f"{place.base}: {type(error).__name__}: {error}")
-        if body is None:
-            return Failed(f"{place.base}: answer of more than {BYTES_MAX} bytes")
-        return _Response(answer.status_code, body, answer.headers.get("location", ""))
+            return await self._line.send(request)
+        except Broken as error:
+            return Failed(f"{place.base}: {error}")
 
-    def _refused(self, place: "_Place", found: "_Response | Failed") -> Failed | None:
+    def _refused(self, place: "_Place", found: Response | Failed) -> Failed | None:
         """Go on to where the leader is said to be (None), or to the next address, and why."""
         if isinstance(found, Failed):
             self._turn(place, self._next(place))
@@ -237,24 +235,7 @@ class _Place:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Response:
-    status: int
-    body: bytes
-    location: str
-
-
-async def _bounded(answer: httpx.Response) -> bytes | None:
-    """The body, or None as soon as it is larger than any message may be."""
-    found = bytearray()
-    async for chunk in answer.aiter_bytes():
-        found += chunk
-        if len(found) > BYTES_MAX:
-            return None
-    return bytes(found)
-
-
-def _refusal(found: _Response) -> str:
+def _refusal(found: Response) -> str:
     hint = {401: ": the token is not accepted", 403: ": the token may not do this"}.get(found.status, "")
     said = _said(found.body)
     return f"status {found.status}{hint}" + (f" ({said})" if said else "")

@@ -68,6 +68,18 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Where the plan comes from. Repeatable: of several controllers the one that leads is found.",
 )
 @click.option(
+    "--controller-ca",
+    type=_FILE,
+    help="Believe controllers whose certificate is of an authority in this file (PEM), read again when it changes. "
+    "[default: the machine's authorities]",
+)
+@click.option(
+    "--allow-plain-controller",
+    "allows_plain_controller",
+    is_flag=True,
+    help="Let the token go out in clear, to an http:// controller beyond this machine.",
+)
+@click.option(
     "--token-file", type=_FILE, help="The file with the token that the controller knows this router by."
 )
 @click.option("--plan", type=_FILE, help="Serve this plan (JSON) instead of asking a controller.")

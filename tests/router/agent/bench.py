@@ -7,6 +7,7 @@ import mmap
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -67,7 +68,7 @@ def make_plan(
 class SmallController:
     """Offers `plan` by long poll and keeps what routers say. `answer_status`, if set, is all it ever answers."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.plan: RoutePlan | None = None
         self.raw: bytes | None = None
         self.answer_status: int | None = None
@@ -76,8 +77,14 @@ class SmallController:
         self.telemetry: list[Telemetry] = []
         self._socket = listen(Address("127.0.0.1", port))
         self.port = address_of(self._socket).port
-        self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(self._app(), log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        config = uvicorn.Config(
+            self._app(),
+            log_level="error",
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            ssl_context_factory=None if tls is None else lambda config, default: tls,
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._server.serve(sockets=[self._socket]))
@@ -277,8 +284,9 @@ class Bench:
         self._open.append(part)
         return part
 
-    def controller(self, port: int = 0) -> SmallController:
-        found: SmallController = self._keep(SmallController(port))
+    def controller(self, port: int = 0, tls: ssl.SSLContext | None = None) -> SmallController:
+        """With `tls` it is served by HTTPS only."""
+        found: SmallController = self._keep(SmallController(port, tls))
         return found
 
     def agent(self, workers: int = 1) -> AgentProcess:
