@@ -27,6 +27,7 @@ class Metric(StrEnum):
     LATENCY = "requests.latency"
     DISAGREEMENT = "shadow.disagreement"
     PROMETHEUS = "prometheus"
+    GAUGE = "prometheus.value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,34 @@ class AtMost:
     limit: float
 
 
-Limit = NoWorse | NoSlower | AtMost
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Tolerated: a value of at least `least` and at most `most` (None: no such bound), in the value's own unit.
+
+    It fails when `at` (1 … `of`) of the last `of` measurements are beyond.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    of: int = 5
+    at: int = 3
+
+    def in_words(self) -> str:
+        """The bounds, such as `at least 0.2 and at most 0.9`."""
+        said = [f"at least {self.least:g}"] if self.least is not None else []
+        said += [f"at most {self.most:g}"] if self.most is not None else []
+        return " and ".join(said) or "of any value"
+
+
+Limit = NoWorse | NoSlower | AtMost | Within
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeQuery:
+    """One value of one version, as PromQL with `{{version}}` in it; `provider` is a configured name."""
+
+    provider: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +90,9 @@ class PrometheusQuery:
     provider: str
     events: str
     total: str
+
+
+Query = PrometheusQuery | GaugeQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +113,7 @@ class Check:
     required: bool = True
     dry_run: bool = False
     per_slice: bool = False
-    query: PrometheusQuery | None = None
+    query: Query | None = None
 
 
 @dataclass(frozen=True, slots=True)

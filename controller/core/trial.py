@@ -461,7 +461,8 @@ def _too_risky(draft: Draft, candidate: Candidate, step: Step) -> str | None:
     compiled = drafts.compiled_steps(draft, candidate)
     share = steps.at(compiled, candidate.step + 1).weight / FULL
     budget = step.risk_budget or 0.0
-    names = {check.name for check in required_checks(draft.spec, step)}
+    bounded = (c for c in required_checks(draft.spec, step) if c.metric is not Metric.GAUGE)
+    names = {check.name for check in bounded}
     for result in (r for r in draft.results if r.check in names):
         if result.high is None:
             return f"check {result.check}: nothing bounds the risk yet; {result.text}"

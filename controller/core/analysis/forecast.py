@@ -28,8 +28,9 @@ from controller.core.analysis.engine import (
 )
 from controller.core.analysis.inputs import Roles
 from controller.core.analysis.judge import BLOCK_MAX_S, BLOCK_S, CLIP_BLOCKS, is_due, tolerance_of
+from controller.core.analysis.readings import INTERVAL_S
 from controller.core.analysis.state import Boundary
-from controller.core.checks import AtMost, Check, Metric, NoSlower, NoWorse
+from controller.core.checks import AtMost, Check, Limit, Metric, NoSlower, NoWorse, Within
 from controller.core.spec import FULL, Spec
 from controller.core.status import Track, VersionRef
 from controller.core.steps import Gate, Step, percent, steps_of
@@ -241,6 +242,8 @@ def _flow(spec: Spec, check: Check, step: Step, traffic: Traffic) -> _Flow | _La
 def _boundary(check: Check, traffic: Traffic) -> Boundary | _Lack | None:
     if check.metric is Metric.PROMETHEUS:
         return _Lack("what its counters count is not known beforehand")
+    if check.metric is Metric.GAUGE:
+        return _Lack("what its value will be is not known beforehand")
     if check.metric is Metric.LATENCY and isinstance(check.limit, NoSlower):
         boundary = latency.fix(traffic.histogram, check.limit)
         return _Lack(boundary) if isinstance(boundary, str) else boundary
@@ -288,6 +291,10 @@ def _block(rates: tuple[float, float], share: float, seconds: float) -> Tally:
 def _need(
     check: Check, flow: _Flow | _Lack, evidence: Evidence, step: Step, following: float
 ) -> CheckForecast:
+    if isinstance(check.limit, Within):
+        return CheckForecast(
+            check.name, check.limit.of, check.limit.of * INTERVAL_S, "of this step", things="measurements"
+        )
     if isinstance(flow, _Lack):
         return CheckForecast(check.name, None, None, "", flow.why, is_possible=not flow.is_final)
     least_s = max(check.min_requests, 1) / flow.per_s
@@ -392,6 +399,8 @@ def _limit(check: Check, flow: _Flow) -> str:
         case NoWorse(ratio, plus):
             stable = flow.block.events / flow.block.requests
             return f"at most {100 * ((ratio - 1) * stable + plus):+.2g} pp"
+        case Within():
+            return check.limit.in_words()
 
 
 def _step(step: Step, needs: Sequence[CheckForecast], traffic: Traffic) -> StepForecast:
@@ -459,7 +468,7 @@ def _with(steps: tuple[Step, ...], index: int, step: Step) -> tuple[Step, ...]:
     return (*steps[:index], step, *steps[index + 1 :])
 
 
-def _wider(check: Check) -> tuple[str, NoWorse | NoSlower | AtMost]:
+def _wider(check: Check) -> tuple[str, Limit]:
     """A wider tolerance, as it is written."""
     match check.limit:
         case NoWorse(ratio, plus):
@@ -471,3 +480,6 @@ def _wider(check: Check) -> tuple[str, NoWorse | NoSlower | AtMost]:
         case AtMost(limit):
             wider = min(2 * limit, 1.0)
             return f"`max: {100 * wider:g}%`", AtMost(wider)
+        case Within(of=of, at=at):
+            fewer = max(of // 2, 1)
+            return f"`failures: {{of: {fewer}}}`", replace(check.limit, of=fewer, at=min(at, fewer))

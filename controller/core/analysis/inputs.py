@@ -33,11 +33,25 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Arms:
-    """The same two counters of both versions, read at about the same time."""
+class Values:
+    """The recent values of a gauge of one version, at points in time that lie equally far apart; gaps are left out.
 
-    candidate: Counts | Missing
-    stable: Counts | Missing
+    `warnings` are what the source said about its own answer.
+    """
+
+    samples: Samples
+    warnings: tuple[str, ...] = ()
+
+
+Measurement = Counts | Values | Missing
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """The same measurement of both versions, read at about the same time."""
+
+    candidate: Measurement
+    stable: Measurement
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from controller.core.analysis import latency, reports, series, text
+from controller.core.analysis import latency, readings, reports, series, text
 from controller.core.analysis.dispersion import ASSUMED, add_tick
 from controller.core.analysis.engine import NOTHING, Rules, Tally, Tolerance, add_block, is_usable
-from controller.core.analysis.inputs import Arms, Counts, Inputs, Missing, Roles, StepContext
+from controller.core.analysis.inputs import Arms, Counts, Inputs, Missing, Roles, StepContext, Values
 from controller.core.analysis.state import FRESH, WHOLE, AnalysisState, Boundary, CheckState, Line
-from controller.core.checks import AtMost, Check, CheckResult, Lack, Metric, NoSlower, NoWorse, Verdict
+from controller.core.checks import (
+    AtMost,
+    Check,
+    CheckResult,
+    Lack,
+    Metric,
+    NoSlower,
+    NoWorse,
+    Verdict,
+    Within,
+)
 
 BLOCK_S: Final = 5.0
 """Router counts are judged in blocks of so many seconds: with shorter ones the clip punishes rare events."""
@@ -114,8 +124,8 @@ def _of_these(state: AnalysisState, roles: Roles) -> AnalysisState:
 
 
 def _share(check: Check, checks: tuple[Check, ...]) -> float:
-    """The check's part of alpha: its weight among all checks of the rollout."""
-    total = sum(max(other.alpha_weight, 0.0) for other in checks)
+    """The check's part of alpha: its weight among all checks of the rollout that test anything; gauges do not."""
+    total = sum(max(other.alpha_weight, 0.0) for other in checks if other.metric is not Metric.GAUGE)
     share = max(check.alpha_weight, 0.0) / total if total > 0 else 1 / len(checks)
     return min(max(share, 1e-6), 1.0) if math.isfinite(share) else 1 / len(checks)
 
@@ -124,6 +134,8 @@ def _judge_one(check: Check, state: CheckState | None, context: _Context) -> tup
     asks = f"{check.metric} {check.limit} {check.query} {check.per_slice}" + " matched" * context.step.matched
     if state is None or state.asks != asks:
         state = CheckState(asks, {}, {})
+    if isinstance(check.limit, Within):
+        return _judge_gauge(check, check.limit, state, context)
     if any(line.has_failed for line in state.lines.values()):
         return state, _result(check, state, "", context)
     look = _look(check, _entered(check, state, context), context)
@@ -135,6 +147,62 @@ def _judge_one(check: Check, state: CheckState | None, context: _Context) -> tup
         grown = _add_tick(check, grown, tick, look.block_s, tolerance, context)
     grown = grown._replace(looked_at=context.now)
     return grown, _result(check, grown, look.lack, context)
+
+
+def _judge_gauge(
+    check: Check, within: Within, state: CheckState, context: _Context
+) -> tuple[CheckState, CheckResult]:
+    """A gauge: no evidence is gathered, the last points are counted."""
+    if check.metric is not Metric.GAUGE:
+        return state, _nothing(check, f"{check.metric} is no gauge: say another limit")
+    state = _entered(check, state, context)
+    measured = context.inputs.counts.get(check.name, _NO_ARMS).candidate
+    if isinstance(measured, Counts):
+        measured = Missing("it gave counters, and no values")
+    known, lack = readings.read(state.readings, measured, within, context.step.acknowledged_at, context.now)
+    notes = (
+        tuple(f"the provider warns: {w}" for w in measured.warnings[:1])
+        if isinstance(measured, Values)
+        else ()
+    )
+    state = state._replace(readings=known, looked_at=context.now)
+    return state, _gauged(check, within, known, lack or _too_few(known, within, context), notes, context)
+
+
+def _too_few(known: readings.Readings, within: Within, context: _Context) -> str:
+    if context.step.acknowledged_at is None:
+        return "the routers have not acknowledged this step yet"
+    if not readings.is_enough(known, within):
+        return f"{len(known.beyond)} of {within.of} measurements of this step"
+    return ""
+
+
+def _gauged(
+    check: Check,
+    within: Within,
+    known: readings.Readings,
+    lack: str,
+    notes: tuple[str, ...],
+    context: _Context,
+) -> CheckResult:
+    """The result of a gauge; `lack` says in words why there is no verdict, unless it has failed."""
+    lack = "" if known.has_failed else lack
+    verdict = Verdict.FAIL if known.has_failed else Verdict.INCONCLUSIVE if lack else Verdict.PASS
+    return CheckResult(
+        check=check.name,
+        verdict=verdict,
+        lack=Lack.NO_DATA if lack else Lack.NONE,
+        text=text.gauge(
+            check, within, known, verdict, (context.note, *notes) if context.note else notes, lack
+        ),
+        is_fresh=not lack and not known.has_failed,
+        required=check.required,
+        dry_run=check.dry_run,
+        estimate=known.value,
+        bound=within.most if within.most is not None else within.least,
+        samples=len(known.beyond),
+        window_s=max(round(context.now - (context.step.acknowledged_at or context.now)), 0),
+    )
 
 
 # --- steps -----------------------------------------------------------------------------------------------------
@@ -164,6 +232,7 @@ def _entered(check: Check, state: CheckState, context: _Context) -> CheckState:
         changes=state.changes + (1 if state.step else 0),
         skipped=0,
         said="",
+        readings=readings.entered(state.readings),
     )
 
 

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final
 
 from controller.core.analysis.engine import Tally
-from controller.core.analysis.inputs import Arms, Counts, Missing, Samples
+from controller.core.analysis.inputs import Arms, Counts, Missing, Samples, Values
 
 INTERVAL_S: Final = 15.0
 """The scrape interval that is assumed of a series with one sample."""
@@ -63,7 +63,7 @@ def increments(
     interval = _interval_s((candidate, stable))
     newest = [_newest(arm) for arm in ((candidate,) if is_absolute else (candidate, stable))]
     block_s = max(BLOCK_MIN_S, interval)
-    lack = _untimely(min(newest), max(newest), interval, now)
+    lack = untimely(min(newest), max(newest), interval, now)
     start = since if upto is None else upto
     if lack or start is None:
         return Increments((), upto, block_s, lack)
@@ -97,11 +97,11 @@ def increase(samples: Samples, since: float, until: float) -> float:
 
 def _available(arms: Arms, is_absolute: bool) -> tuple[str, tuple[Counts, Counts] | None]:
     """Both arms with sound samples only; else what is missing, in words."""
-    if isinstance(arms.candidate, Missing):
-        return arms.candidate.why, None
-    if isinstance(arms.stable, Missing):
+    if not isinstance(arms.candidate, Counts):
+        return _why(arms.candidate), None
+    if not isinstance(arms.stable, Counts):
         if not is_absolute:
-            return f"stable: {arms.stable.why}", None
+            return f"stable: {_why(arms.stable)}", None
         stable = Counts({}, {})
     else:
         stable = _sound(arms.stable)
@@ -116,6 +116,10 @@ def _available(arms: Arms, is_absolute: bool) -> tuple[str, tuple[Counts, Counts
             None,
         )
     return "", (candidate, stable)
+
+
+def _why(measured: Values | Missing) -> str:
+    return measured.why if isinstance(measured, Missing) else "it gave values, and no counters"
 
 
 def _sound(counts: Counts) -> Counts:
@@ -150,7 +154,8 @@ def _newest(counts: Counts) -> float:
     )
 
 
-def _untimely(oldest: float, newest: float, interval: float, now: float) -> str:
+def untimely(oldest: float, newest: float, interval: float, now: float) -> str:
+    """Why samples of these times (Unix seconds), `interval` seconds apart, say nothing of `now`; "" if they do."""
     bound = 2 * interval + GRACE_S
     if now - oldest > bound:
         return f"the newest sample is {now - oldest:.0f} s old, more than {bound:.0f} s"

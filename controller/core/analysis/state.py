@@ -13,6 +13,7 @@ import msgspec
 
 from controller.core.analysis.dispersion import UNKNOWN, Dispersion
 from controller.core.analysis.engine import NO_EVIDENCE, NOTHING, Evidence, Tally
+from controller.core.analysis.readings import NO_READINGS, Readings
 
 FORMAT: Final = 1
 """Raised when state of an older program can no longer be read; such state is dropped, and that is said."""
@@ -78,6 +79,7 @@ class CheckState(NamedTuple):
     `asks` says what it asked (metric and limit): another question starts anew. `step` names the step
     that runs and `changes` counts those before it; `samples` and `lost` are of this step since it was `acknowledged`. `upto` is
     how far the samples of a provider were used, Unix seconds, `skew` see `series.Increments`. `skipped` ticks were left out, `said` why the last was.
+    `readings` are those of a gauge, which has nothing else.
     """
 
     asks: str
@@ -95,6 +97,7 @@ class CheckState(NamedTuple):
     skipped: int = 0
     said: str = ""
     looked_at: float = 0.0
+    readings: Readings = NO_READINGS
 
 
 @dataclass(frozen=True, slots=True)

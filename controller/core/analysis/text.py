@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from controller.core.analysis import latency
 from controller.core.analysis.engine import Evidence, Tolerance
+from controller.core.analysis.readings import Readings
 from controller.core.analysis.state import WHOLE, Boundary
-from controller.core.checks import Check, Metric, NoSlower, Verdict
+from controller.core.checks import Check, Metric, NoSlower, Verdict, Within
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,18 @@ def sentence(measured: Measured, verdict: Verdict, why: str, notes: tuple[str, .
     """For example `error rate 2.24 % against 0.42 % over 625 requests, 99 % interval of the difference [+0.22, +4.79] pp, tolerated +0.10 pp → Fail`."""
     end = f" → {verdict.value}" + (f": {why}" if why else "")
     return _numbers(measured) + end + "".join(f" ({note})" for note in notes)
+
+
+def gauge(
+    check: Check, within: Within, known: Readings, verdict: Verdict, notes: tuple[str, ...], why: str
+) -> str:
+    """For example `gpu 0.93, limit at most 0.9: 3 of the last 5 measurements beyond, 3 of 5 fail → Fail`."""
+    value = "unknown" if known.value is None else f"{known.value:.4g}"
+    counted = f"{sum(known.beyond)} of the last {len(known.beyond)} measurements beyond, {within.at} of {within.of} fail"
+    end = f" → {verdict.value}" + (f": {why}" if why else "")
+    return f"{check.name} {value}, limit {within.in_words()}: {counted}{end}" + "".join(
+        f" ({note})" for note in notes
+    )
 
 
 def tolerated(evidence: Evidence, tolerance: Tolerance) -> float | None:
@@ -72,7 +85,7 @@ def _subject(measured: Measured) -> str:
             )
         case Metric.LATENCY:
             return "latency"
-        case Metric.PROMETHEUS:
+        case Metric.PROMETHEUS | Metric.GAUGE:
             return f"{check.name} rate"
 
 
