@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from controller.adapters.effects import HttpEffects
 from controller.adapters.kubernetes.access import ClusterAccess
@@ -54,6 +54,9 @@ from controller.reconcile.reconciler import Reconciler
 from controller.settings import ClusterSettings
 from controller.telemetry import Metrics
 from headgate.log import Log
+
+if TYPE_CHECKING:
+    from controller.adapters.kubernetes.serving import Serving
 
 LEASE: Final = "headgate-controller"
 
@@ -106,6 +109,7 @@ class Cluster:
     actions: Reflector
     workloads: KubernetesWorkloads
     leadership: Leadership
+    serving: "Serving | None"
     compiler: Compiler
     store: KubernetesStore
     events: Events
@@ -146,10 +150,13 @@ async def serve_cluster(settings: ClusterSettings, announce: Callable[[str], Non
         host, _, port = settings.api_listen.rpartition(":")
         listener = listen(host, int(port))
         front = Front(standby_app(lambda: "this controller does not lead"))
-        server = api_server(front)
+        serving_tls = cluster.serving
+        server = api_server(front, serving_tls.tls.context if serving_tls is not None else None)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         stack.push_async_callback(_closed, cluster, server, serving)
         stack.push_async_callback(cluster.workloads.close)
+        if serving_tls is not None:
+            stack.push_async_callback(_ended, asyncio.create_task(serving_tls.run()))
         for part in (cluster.rollouts.run(), cluster.actions.run(), cluster.workloads.run()):
             stack.push_async_callback(_ended, asyncio.create_task(part))
         if not await _first(stopping, _synced(cluster)):
@@ -159,7 +166,8 @@ async def serve_cluster(settings: ClusterSettings, announce: Callable[[str], Non
             return 0
         leading = asyncio.create_task(cluster.leadership.lead(lambda why: None))
         stack.push_async_callback(_ended, leading)
-        announced = f"API at http://{host}:{listener.getsockname()[1]}"
+        scheme = "http" if serving_tls is None else "https"
+        announced = f"API at {scheme}://{host}:{listener.getsockname()[1]}"
         return await _serve(
             cluster, (stopping, leading, serving), front, stack, lambda text: announce(f"{announced}, {text}")
         )
@@ -177,6 +185,8 @@ async def _serve(
     settings, store, queue, log = cluster.settings, cluster.store, cluster.queue, cluster.log
     for part in (store.run(), cluster.events.run(), cluster.gateways.run()):
         stack.push_async_callback(_ended, asyncio.create_task(part))
+    if cluster.serving is not None:
+        stack.push_async_callback(_ended, asyncio.create_task(cluster.serving.lead()))
     stack.push_async_callback(store.flush)
     counters = PrometheusCounters(Provider(name, url) for name, url in settings.providers.items())
     stack.push_async_callback(counters.close)
@@ -252,12 +262,15 @@ def _connect(settings: ClusterSettings) -> Cluster:
     namespace = None if settings.all_namespaces else api.namespace
     queue, changes = WorkQueue(), Changes()
     writer = api.fenced(leadership.is_leader)
+    serving = _serving(settings, api, writer, namespace, lambda: _namespaces(rollouts), log)
 
     def on_rollout(key: str, before: Object | None, after: Object | None) -> None:
         if _matters(before, after):
             queue.add(key, urgent=True)
         if struck := _struck(before, after):
             registry.struck(key, struck)
+        if serving is not None and (before is None or after is None):
+            serving.look()
         changes.notify(key)
 
     def on_action(key: str, before: Object | None, after: Object | None) -> None:
@@ -316,6 +329,7 @@ def _connect(settings: ClusterSettings) -> Cluster:
         actions,
         workloads,
         leadership,
+        serving,
         compiler,
         store,
         events,
@@ -338,6 +352,37 @@ def _struck(before: Object | None, after: Object | None) -> set[str]:
 def _elector(api: Api, lease_s: float, log: Log) -> Elector:
     """The elector with the parts of a lease in the proportion that Kubernetes itself uses: 15, 10 and 2 seconds."""
     return Elector(api, LEASE, log, timing=Timing(lease_s, lease_s * 10 / 15, lease_s * 2 / 15))
+
+
+def _serving(
+    settings: ClusterSettings,
+    api: Api,
+    writer: Api,
+    namespace: str | None,
+    namespaces: Callable[[], frozenset[str]],
+    log: Log,
+) -> "Serving | None":
+    """The TLS of the API; None where it is served in clear."""
+    if not settings.is_tls:
+        return None
+    from controller.adapters.kubernetes.serving import CertificateOf, Serving, names_of  # not needed in clear
+
+    cert, key = settings.tls_cert, settings.tls_key
+    return Serving(
+        api,
+        writer,
+        namespace=namespace,
+        names=names_of(api.namespace, settings.api_listen.rpartition(":")[0], settings.api_names),
+        files=CertificateOf(cert, key) if cert is not None and key is not None else None,
+        namespaces=namespaces,
+        now=time.time,
+        log=log,
+    )
+
+
+def _namespaces(rollouts: Reflector) -> frozenset[str]:
+    """Where there are rollouts."""
+    return frozenset(key.partition("/")[0] for key in rollouts.keys())  # noqa: SIM118  no mapping
 
 
 def _matters(before: Object | None, after: Object | None) -> bool:

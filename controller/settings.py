@@ -32,7 +32,8 @@ class LocalSettings:
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """The controller of a cluster. `kubeconfig`, `context` and `namespace` are as kubectl's; `api_listen` is HOST:PORT.
-    Leadership lasts `lease_s` without being renewed.
+    Leadership lasts `lease_s` without being renewed. With `is_tls` the API is served by TLS, for `api_names` too: with the
+    certificate in `tls_cert` and its key in `tls_key`, or without these with one of an authority of its own.
 
     `token_file`, if any, holds a token that may do everything, beside what the cluster knows; `providers`, `sinks` and `allowed_hooks` are as in local mode.
     """
@@ -45,6 +46,10 @@ class ClusterSettings:
     api_listen: str = "127.0.0.1:7000"
     leader_election: bool = True
     lease_s: float = 15.0
+    is_tls: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    api_names: tuple[str, ...] = ()
     providers: Mapping[str, str] = field(default_factory=dict)
     sinks: Mapping[str, str] = field(default_factory=dict)
     allowed_hooks: tuple[str, ...] = ()

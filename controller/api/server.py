@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Final
 
@@ -26,8 +27,8 @@ class ApiServer(uvicorn.Server):
         yield
 
 
-def api_server(app: FastAPI | Front) -> ApiServer:
-    """A server for this app; the caller gives it listening sockets (see `listen`)."""
+def api_server(app: FastAPI | Front, tls: ssl.SSLContext | None = None) -> ApiServer:
+    """A server for this app, with `tls` for HTTPS only; the caller gives it listening sockets (see `listen`)."""
     return ApiServer(
         uvicorn.Config(
             app,
@@ -39,6 +40,7 @@ def api_server(app: FastAPI | Front) -> ApiServer:
             limit_concurrency=CONNECTIONS_MAX,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=STOP_S_MAX,
+            ssl_context_factory=None if tls is None else lambda config, default: tls,
             h11_max_incomplete_event_size=64 * 1024,
         )
     )

@@ -1,16 +1,38 @@
 """`headgate controller`: the controller of a cluster, in the foreground."""
 
+import ipaddress
+import re
 from pathlib import Path
+from typing import Any
 
 import click
 
 from controller.cli.failures import end
 from controller.cli.options import DurationType
-from controller.cli.serving import AddressType, hook_option, provider_option, sink_option
+from controller.cli.serving import AddressType, hook_option, is_loopback, provider_option, sink_option
 from controller.settings import ClusterSettings
 
 LEASE_S_MIN = 2
 LEASE_S_MAX = 600
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_DNS = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+NAME_CHARS_MAX = 253
+
+
+class NameType(click.ParamType[str]):
+    """A DNS name in small letters, or an IP address."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name; click's usage error for anything else."""
+        text = str(value)
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            if len(text) > NAME_CHARS_MAX or not _DNS.fullmatch(text):
+                self.fail(f"{text!r} is no DNS name and no address, such as headgate.example", param, ctx)
+            return text
 
 
 @click.command(context_settings={"auto_envvar_prefix": "HEADGATE_CONTROLLER"})
@@ -36,8 +58,29 @@ LEASE_S_MAX = 600
     help="Where routers and people reach this controller; port 0 lets the kernel choose.",
 )
 @click.option(
+    "--tls/--no-tls",
+    "is_tls",
+    default=None,
+    help="Serve by HTTPS.  [default: unless --api is a loopback address]",
+)
+@click.option(
+    "--tls-cert",
+    type=_FILE,
+    help="Serve with this certificate (PEM, with its chain), read again when it changes.  [default: one of an "
+    "authority of the controller's own, kept in the Secret headgate-tls and published as ConfigMap headgate-ca]",
+)
+@click.option("--tls-key", type=_FILE, help="The private key of --tls-cert.")
+@click.option(
+    "--api-name",
+    "api_names",
+    type=NameType(),
+    multiple=True,
+    help="A further DNS name or address that routers reach this controller by, for its own certificate. May be given "
+    "again.",
+)
+@click.option(
     "--token-file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=_FILE,
     help="A token that may do everything; routers may bring it in place of their ServiceAccount's own.",
 )
 @click.option(
@@ -64,6 +107,10 @@ def controller(
     namespace: str | None,
     all_namespaces: bool,
     api: str,
+    is_tls: bool | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    api_names: tuple[str, ...],
     token_file: Path | None,
     leader_election: bool,
     lease_s: float,
@@ -83,12 +130,20 @@ def controller(
         raise click.BadParameter(
             f"{lease_s:g}s is out of bounds: from {LEASE_S_MIN}s to {LEASE_S_MAX}s", param_hint="'--lease'"
         )
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key belong together: give both or neither")
+    if is_tls is False and tls_cert is not None:
+        raise click.UsageError("--no-tls serves in clear, --tls-cert does not: give one or the other")
     settings = ClusterSettings(
         kubeconfig=kubeconfig,
         context=context,
         namespace=namespace,
         all_namespaces=all_namespaces,
         api_listen=api,
+        is_tls=not is_loopback(api.rpartition(":")[0]) or tls_cert is not None if is_tls is None else is_tls,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        api_names=api_names,
         token_file=token_file,
         leader_election=leader_election,
         lease_s=lease_s,

@@ -21,7 +21,7 @@ class AddressType(click.ParamType[str]):
         host = host.strip("[]") or "127.0.0.1"
         if not port.isascii() or not port.isdigit() or int(port) > 65_535:
             self.fail(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080", param, ctx)
-        if self._is_loopback_only and not _is_loopback(host):
+        if self._is_loopback_only and not is_loopback(host):
             self.fail(f"{host} is not a loopback address: the local API is for this machine only", param, ctx)
         return f"{host}:{port}"
 
@@ -85,7 +85,8 @@ hook_option = click.option(
 )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Does only this machine reach the address?"""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
