@@ -95,13 +95,7 @@ class Whole:
         self.models: list[Program] = []
         self.controller = self.program_of_controller("controller", self.api_port, *options)
         self.ready = folder / "router-ready.json"
-        self.router = Program(
-            "router",
-            [HEADGATE, "router", "--rollout", f"{namespace}/{NAME}", "--controller", f"http://127.0.0.1:{self.api_port}",
-             "--token-file", self.token, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--id", "r1",
-             "--run", folder / "run", "--ready-file", self.ready],
-            folder,
-        )  # fmt: skip
+        self.router = self.program_of_router(self.api_port)
 
     def program_of_controller(self, name: str, port: int, *more: str, server: str = "") -> Program:
         """A controller of this namespace, not started yet; `server` if it reaches the API server another way."""
@@ -110,6 +104,17 @@ class Whole:
             name,
             [HEADGATE, "controller", "--kubeconfig", config, "--api", f"127.0.0.1:{port}", "--token-file", self.token,
              *more],
+            self.folder,
+        )  # fmt: skip
+
+    def program_of_router(self, *ports: int) -> Program:
+        """The router of the rollout `sum`, not started yet, of controllers at these ports."""
+        controllers = [word for port in ports for word in ("--controller", f"http://127.0.0.1:{port}")]
+        return Program(
+            "router",
+            [HEADGATE, "router", "--rollout", f"{self.namespace}/{NAME}", *controllers,
+             "--token-file", self.token, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--id", "r1",
+             "--run", self.folder / "run", "--ready-file", self.ready],
             self.folder,
         )  # fmt: skip
 

@@ -5,6 +5,7 @@ The times are printed (pytest -s); only the arithmetic of the lease is asserted,
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +22,14 @@ from tests.faults.scene import Scene, Versions
 
 IS_LONG: Final = os.environ.get("FAULTS") == "long"
 LEASE_S: Final = 6
-STOPS: Final = 20 if IS_LONG else 2
+STOPS: Final = 100 if IS_LONG else 2
+STOPPED_S: Final = 60.0 if IS_LONG else 0.0
+"""How long the first stop lasts at least; others only until another leads."""
+
 GENEROUS: Final = 10
 LEASE: Final = ("--lease", f"{LEASE_S}s")
 
-pytestmark = pytest.mark.timeout(2400 if IS_LONG else 600)
+pytestmark = pytest.mark.timeout(7200 if IS_LONG else 600)
 
 
 class Two:
@@ -33,7 +37,9 @@ class Two:
 
     def __init__(self, scene: Scene, proxy: FaultProxy) -> None:
         whole = scene.whole
-        second = whole.program_of_controller("second", free_port(), *LEASE, server=proxy.url)
+        port = free_port()
+        second = whole.program_of_controller("second", port, *LEASE, server=proxy.url)
+        whole.router = whole.program_of_router(whole.api_port, port)
         self.scene = scene
         self.programs = {"first": whole.controller, "second": second}
         self.proxies = {"first": scene.proxy, "second": proxy}
@@ -46,6 +52,10 @@ class Two:
         self.lead_by("first")
         self.programs["second"].start()
         self.says("second", "another leads")
+
+    def share_of_v2(self) -> bool:
+        """Is the candidate on trial, with some live traffic as the router acknowledged?"""
+        return str(self.scene.status().get("weights", {}).get("acknowledged", "0%")) != "0%"
 
     def says(self, name: str, words: str, times: int = 1) -> None:
         log = self.programs[name].log
@@ -120,6 +130,8 @@ def test_a_leader_that_was_stopped_for_longer_than_its_lease_writes_nothing_afte
         two.edit()
         program.suspend()
         two.lead_by(waits)
+        if number == 0:
+            threading.Event().wait(STOPPED_S)
         before = len(proxy.record())
         two.edit()
         program.resume()
@@ -131,3 +143,28 @@ def test_a_leader_that_was_stopped_for_longer_than_its_lease_writes_nothing_afte
         program.start()
         two.says(leads, "another leads", number // 2 + 1)
         leads, waits = waits, leads
+
+
+def test_a_router_finds_the_leader_that_follows_one_that_was_killed_and_one_that_was_stopped(
+    two: Two,
+) -> None:
+    """Under live traffic, the first in the middle of a ramp; the one that was stopped holds the router's poll open."""
+    scene = two.scene
+    scene.whole.router.start()
+    scene.phase_is("Healthy", "v1")
+    with scene.load() as load:
+        scene.target("v2")
+        scene.until("v2 has some share", two.share_of_v2)
+        two.programs["first"].kill()
+        scene.phase_is("Healthy", "v2")
+        two.programs["first"].start()
+        two.says("first", "another leads")
+        two.programs["second"].suspend()
+        scene.target("v1")
+        scene.phase_is("Healthy", "v1")
+        two.programs["second"].resume()
+        two.ended("second")
+        load.stop()
+    load.without_loss()
+    assert load.answers["v2"] > 0
+    assert not scene.broken(), scene.broken()
