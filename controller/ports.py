@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from controller.core.analysis.inputs import Counts, Missing
-from controller.core.checks import CheckResult, PrometheusQuery
+from controller.core.analysis.inputs import Measurement
+from controller.core.checks import CheckResult, Query
 from controller.core.effects import Effect, EffectOutcome
 from controller.core.spec import Spec, VersionSpec, Warmup
 from controller.core.status import (
     Action,
     Decision,
     DecisionRecord,
+    EntranceObserved,
     Event,
     RouterObserved,
     Status,
@@ -143,6 +144,45 @@ class Workloads(Protocol):
         ...
 
 
+class Entrance(Protocol):
+    """What leads users to the routers, where the rollout says which that is: on a cluster an existing Service."""
+
+    def observed(self, key: str) -> EntranceObserved | None:
+        """How users come in now; None where that is not ours to see to."""
+        ...
+
+    async def bring(
+        self,
+        key: str,
+        status: Status,
+        plan: RoutePlan | None,
+        routers: Sequence[RouterObserved],
+        leaving: bool,
+    ) -> bool:
+        """Lead users to the routers, or no more, as the rollout asks for; past them where it is `leaving`.
+
+        Is it so, and does everybody know? What keeps it from being so is told by `observed`.
+        """
+        ...
+
+
+class Direct:
+    """Implements `Entrance` where users reach the routers by themselves: nothing is to be done."""
+
+    def observed(self, key: str) -> EntranceObserved | None:
+        return None
+
+    async def bring(
+        self,
+        key: str,
+        status: Status,
+        plan: RoutePlan | None,
+        routers: Sequence[RouterObserved],
+        leaving: bool,
+    ) -> bool:
+        return True
+
+
 class Warmth(Protocol):
     """Whether a new version is warm, measured with requests of its own; one version of a rollout at a time."""
 
@@ -222,10 +262,10 @@ class Effects(Protocol):
 
 
 class Counters(Protocol):
-    """A provider of cumulative counters, such as Prometheus."""
+    """Providers of what others measured, such as Prometheus."""
 
-    async def counts(self, query: PrometheusQuery, version: str) -> Counts | Missing:
-        """The recent samples of both counters of the version of that name, within a bounded time."""
+    async def counts(self, query: Query, version: str) -> Measurement:
+        """What was measured lately of the version of that name, within a bounded time."""
         ...
 
 

@@ -1,9 +1,11 @@
 """Conditions, for programs that wait: kstatus (Ready, Reconciling, Stalled) and our own, abnormal ones True."""
 
+from collections.abc import Mapping
+
 from controller.api import traffic
 from controller.api.shown import Json, Seen
 from controller.core.checks import Lack
-from controller.core.status import Phase
+from controller.core.status import Phase, Way
 
 
 def conditions(seen: Seen) -> list[Json]:
@@ -21,6 +23,7 @@ def conditions(seen: Seen) -> list[Json]:
         _analysis_healthy(seen),
         _paused(seen),
         _overridden(seen),
+        *_taken_over(seen),
     ]
 
 
@@ -62,6 +65,20 @@ def _paused(seen: Seen) -> Json:
 
 def _overridden(seen: Seen) -> Json:
     pinned = [f"{router.id} is pinned to {router.pinned}" for router in seen.routers if router.pinned]
-    return _condition(
-        "Overridden", bool(pinned), "Pinned" if pinned else "NotOverridden", "; ".join(pinned[:8])
-    )
+    way, _, name = seen.stored.status.entrance.partition(" ")
+    changed = [f"{name} was changed by hand and is left so"] if way == Way.CHANGED else []
+    reason = "Pinned" if pinned else "Changed" if changed else "NotOverridden"
+    return _condition("Overridden", bool(pinned or changed), reason, "; ".join([*changed, *pinned[:8]]))
+
+
+def _taken_over(seen: Seen) -> list[Json]:
+    """Only where the rollout asks for it: does the Service of `takeOver` lead to the routers?"""
+    way, _, name = seen.stored.status.entrance.partition(" ")
+    asked: object = seen.stored.document
+    for field in ("spec", "traffic", "router", "takeOver"):
+        asked = asked.get(field) if isinstance(asked, Mapping) else None
+    if not asked and not name:
+        return []
+    if way == Way.LED:
+        return [_condition("TakenOver", True, "LedToRouters", f"{name} leads to the routers")]
+    return [_condition("TakenOver", False, "NotYet" if not way else "Changed", seen.stored.status.message)]

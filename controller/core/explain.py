@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from controller.core import draft as drafts
-from controller.core import holds, rivals, routers, steps, trial
-from controller.core.checks import AtMost, Check, NoSlower, NoWorse
+from controller.core import entrance, holds, rivals, routers, steps, trial
+from controller.core.checks import AtMost, Check, NoSlower, NoWorse, Within
 from controller.core.draft import Draft
 from controller.core.effects import OnFail
 from controller.core.spec import OnExpire, OnInconclusive, Spec
@@ -91,7 +91,13 @@ def _at_rest(spec: Spec, status: Status, draft: Draft) -> Place:
     if held is not None:
         told = f"{_serves(draft)}; {held[0].name} waits: {held[1]}"
         return Place(Phase.PROGRESSING, told, held[1])
-    return Place(Phase.HEALTHY, f"{stable} serves everything{_not_whole(draft)}")
+    told = f"{stable} serves everything{_not_whole(draft)}"
+    awaited = entrance.unmet(draft)
+    if awaited:
+        phase = Phase.STALLED if entrance.is_stuck(draft) else Phase.PROGRESSING
+        return Place(phase, f"{told}; {awaited}", awaited)
+    overridden = entrance.obstacle(draft)
+    return Place(Phase.HEALTHY, f"{told}; {overridden}" if overridden else told)
 
 
 def _serves(draft: Draft) -> str:
@@ -288,3 +294,5 @@ def limit_text(check: Check) -> str:
             return f"proven worse than {ratio:g} times stable's share plus {100 * plus:g} pp"
         case NoSlower(quantile, slower):
             return f"its p{100 * quantile:g} proven more than {slower:.0%} slower than stable's"
+        case Within(of=of, at=at):
+            return f"{at} of {of} measurements that are not {check.limit.in_words()}"

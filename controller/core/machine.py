@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from controller.core import capacity, explain, holds, hooks, rivals, slots, steps, trial, warming
+from controller.core import capacity, entrance, explain, holds, hooks, rivals, slots, steps, trial, warming
 from controller.core import draft as drafts
 from controller.core import plan as plans
 from controller.core.actions import act
@@ -63,6 +63,7 @@ def decide(
     _make_sound(draft)
     _turn_clocks(draft)
     hooks.settle(draft)
+    entrance.tell(draft)
     _retire(draft)
     for action in observed.actions:
         act(draft, action)

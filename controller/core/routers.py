@@ -1,6 +1,7 @@
 """Why the routers allow no increase now: nobody to carry it out, or somebody who does not run what he was given."""
 
 from controller.core import draft as drafts
+from controller.core import entrance
 from controller.core.draft import Draft
 
 
@@ -8,6 +9,9 @@ def obstacle(draft: Draft) -> str | None:
     """Why the routers do not allow an increase now; None when they do."""
     if not draft.observed.routers:
         return "no router has asked for its plan yet"
+    led_elsewhere = entrance.obstacle(draft)
+    if led_elsewhere is not None:
+        return led_elsewhere
     for router in draft.observed.routers:
         if router.pinned is not None:
             return f"router {router.id} is pinned to {router.pinned}: unpin it to go on"

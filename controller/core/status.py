@@ -57,6 +57,9 @@ class Reason(StrEnum):
     STAGE_SKIPPED = "StageSkipped"
     RETARGETED = "Retargeted"
     RESTARTED = "Restarted"
+    TAKEN_OVER = "TakenOver"
+    GIVEN_BACK = "GivenBack"
+    OVERRIDDEN = "Overridden"
     WORLD_DRIFT = "WorldDrift"
     STALLED = "Stalled"
     WARMED = "Warmed"
@@ -65,6 +68,16 @@ class Reason(StrEnum):
     HOOK_FAILED = "HookFailed"
     NOTIFICATION_FAILED = "NotificationFailed"
     BUG = "InvariantViolated"
+
+
+class Way(StrEnum):
+    """How users come to a rollout's routers, where that is ours to see to: they are led there, or past them, or somebody
+    changed it by hand; or that is not known now."""
+
+    LED = "led"
+    PAST = "past"
+    CHANGED = "changed"
+    UNKNOWN = "unknown"
 
 
 class Verb(StrEnum):
@@ -251,6 +264,8 @@ class Status:
     handled: tuple[str, ...] = ()
     history: tuple[Outcome, ...] = ()
     effects: Effects = NOTHING_ASKED
+    entrance: str = ""
+    """What was told last of the way users come: `led Service ml/fraud`; "" when nothing was to tell."""
     recent_weights: tuple[tuple[int, int], ...] = ()
     """(plan generation, candidate's weight) of the last plans, to say what a lagging router still does."""
     recent_loads: tuple[tuple[int, int], ...] = ()
@@ -318,6 +333,20 @@ class RouterObserved:
 
 
 @dataclass(frozen=True, slots=True)
+class EntranceObserved:
+    """What leads users to the routers, or shall (`is_wanted`) or shall no more: `name`, such as `Service ml/fraud`.
+
+    `message` says why that is not as it shall be, "" when it is; `is_stuck`: a person has to do something about it.
+    """
+
+    name: str
+    way: Way
+    is_wanted: bool = True
+    message: str = ""
+    is_stuck: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """What a person asked for. It names the version it means; `id` is unique, and handled once.
 
@@ -346,6 +375,8 @@ class Observed:
     routers: tuple[RouterObserved, ...] = ()
     actions: tuple[Action, ...] = ()
     effects: tuple[EffectOutcome, ...] = ()
+    entrance: EntranceObserved | None = None
+    """None where nothing in front of the routers is ours to see to."""
 
 
 @dataclass(frozen=True, slots=True)

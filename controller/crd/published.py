@@ -106,7 +106,7 @@ class Condition(Model):
     """One aspect of the state, as kubectl wait and other tools read it."""
 
     type: Annotated[str, Field(max_length=316)]
-    """Ready, Reconciling, Stalled, TrafficSynced, AnalysisHealthy, Paused or Overridden."""
+    """Ready, Reconciling, Stalled, TrafficSynced, AnalysisHealthy, Paused, Overridden; TakenOver with takeOver."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
     observed_generation: Whole | None = None

@@ -18,7 +18,18 @@ from controller.core.spec import Spec
 from controller.core.status import Action, ActionResult, Decision, Observed, Phase, Status, VersionObserved
 from controller.core.warming import subject
 from controller.errors import NotLeader, StoreConflict, StoreUnavailable
-from controller.ports import Compiled, Effects, Recorded, Routers, Store, Stored, Warmth, Workloads
+from controller.ports import (
+    Compiled,
+    Direct,
+    Effects,
+    Entrance,
+    Recorded,
+    Routers,
+    Store,
+    Stored,
+    Warmth,
+    Workloads,
+)
 from controller.reconcile.gather import Gatherer, Wanted
 from controller.reconcile.trial import Judged, Measured, judge_trial, on_trial
 from controller.telemetry import Metrics
@@ -26,6 +37,11 @@ from headgate.log import Log
 
 STORE_BACKOFF_S: Final = 2.0
 """A store that cannot be written is tried again this soon: meanwhile only decreases are in force."""
+
+LEAVING_S: Final = 1.0
+"""What keeps a rollout that shall go from going is looked at so often."""
+
+DIRECT: Final = Direct()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +102,10 @@ class Reconciler:
         now: Callable[[], float],
         on_recorded: Callable[[str, Decision | None], None],
         log: Log,
+        entrance: Entrance = DIRECT,
     ) -> None:
         self._store = store
+        self._entrance = entrance
         self._workloads = workloads
         self._warmth = warmth
         self._routers = routers
@@ -139,6 +157,7 @@ class Reconciler:
             routers=self._routers.observed(key),
             actions=self._store.pending_actions(key),
             effects=self._effects.outcomes(key),
+            entrance=self._entrance.observed(key),
         )
         analysis, judged = self._judge(stored, spec, before, checks, ahead, now)
         results = judged.everything
@@ -157,11 +176,17 @@ class Reconciler:
         if decision.plan is not None:
             self._routers.publish(decision.plan)
         self._effects.run(key, decision.effects)
+        is_leaving = stored.deleting and _has_left(decision)
+        is_led = await self._entrance.bring(
+            key, decision.status, decision.plan, observed.routers, leaving=is_leaving
+        )
         await self._workloads.apply(key, compiled.versions, decision.running)
         self._on_recorded(key, decision)
         if decision.target is not None:
             return Again(now)
-        if stored.deleting and _has_left(decision):
+        if is_leaving and not is_led:
+            return Again(now + LEAVING_S)
+        if is_leaving:
             self._leaving.add(key)
             return await self._let_go(key, compiled)
         return Done() if decision.requeue_at is None else Again(decision.requeue_at)
@@ -264,15 +289,15 @@ class Reconciler:
 
         One that is being deleted may go if all traffic is on stable: there is nothing to bring back.
         """
-        if (
-            stored.deleting
-            and not stored.fault
-            and not stored.status.candidate
-            and not stored.status.retiring
-        ):
+        is_leaving = stored.deleting and not (
+            stored.fault or stored.status.candidate or stored.status.retiring
+        )
+        if is_leaving and await self._entrance.bring(stored.key, stored.status, None, (), leaving=True):
             await self._workloads.apply(stored.key, {}, {})
             await self._store.delete(stored.key)
             return self._gone(stored.key)
+        awaited = self._entrance.observed(stored.key) if is_leaving else None
+        why = f"{why}; {awaited.message}" if awaited is not None else why
         status = replace(
             stored.status, phase=Phase.STALLED, message=why, observed_generation=stored.generation
         )
@@ -285,7 +310,7 @@ class Reconciler:
             unread = Recorded(decision, stored.analysis, stored.results, version=stored.version)
             await self._store.record(stored.key, unread)
             self._log.error("the stored spec is not accepted", rollout=stored.key, why=why)
-        return Done()
+        return Again(self._now() + LEAVING_S) if is_leaving else Done()
 
     def _gone(self, key: str) -> Outcome:
         self._gatherer.want(key, frozenset())

@@ -21,6 +21,7 @@ RULES = (
     ("person_acts", 1),
     ("spec_is_edited", 2),
     ("routers_come_and_go", 1),
+    ("entrance_changes", 1),
     ("kind_second", 10),
     ("a_kind_while", 2),
     ("somebody_deploys", 4),

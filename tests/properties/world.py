@@ -43,6 +43,7 @@ from controller.core.status import (
     Candidate,
     Cause,
     Decision,
+    EntranceObserved,
     Failed,
     Observed,
     Phase,
@@ -54,6 +55,7 @@ from controller.core.status import (
     Trip,
     Verb,
     VersionObserved,
+    Way,
     Workload,
 )
 from controller.core.warming import subject
@@ -185,6 +187,7 @@ class World:
     """Everything that was ever asked, by its id."""
     outcomes: dict[str, EffectOutcome] = field(default_factory=dict)
     wanted: tuple[Effect, ...] = ()
+    entrance: EntranceObserved | None = None
     culprits: set[tuple[str, int]] = field(default_factory=set)
     """The tries that something really went wrong with, by identity and attempt."""
     seen: Counter[str] = field(default_factory=Counter)
@@ -331,6 +334,12 @@ class World:
                 spec = replace(spec, paused=other == "pause")
         self.spec = replace(spec, generation=spec.generation + 1)
 
+    def entrance_changes(self) -> None:
+        """Users are led to the routers, past them, or elsewhere by somebody else; or nobody asks for that any more."""
+        way, is_stuck = self.choose.pick(tuple(Way)), self.choose.pick((False, True))
+        seen = EntranceObserved(self.choose.pick(("Service a", "Service b")), way, True, "as it is", is_stuck)
+        self.entrance = self.choose.pick((None, seen, seen, seen))
+
     def somebody_deploys(self) -> None:
         """At rest, another version becomes the target, one that failed as a new build."""
         if self.stored.phase not in (Phase.HEALTHY, Phase.ROLLED_BACK):
@@ -370,6 +379,7 @@ class World:
         self.evidence = {check.name: (Verdict.PASS, Lack.NONE, False) for check in CHECKS}
         self.pairs, self.actions, self.looping, self.failing = 1000, [], set(), set()
         self.spec = replace(self.spec, paused=False, policy=DecisionPolicy(), schedule=ALWAYS)
+        self.entrance = replace(self.entrance, way=Way.LED) if self.entrance is not None else None
         for router in self.routers.values():
             router.is_gone, router.pinned, router.trips = False, None, ()
 
@@ -406,6 +416,7 @@ class World:
         """Some seconds in which nothing goes wrong but for what is wrong already, one rival perhaps; for the long ways."""
         self.evidence = {check.name: (Verdict.PASS, Lack.NONE, False) for check in CHECKS}
         self.pairs = 1000
+        self.entrance = None
         for router in self.routers.values():
             router.is_gone, router.pinned = False, None
         late = self.choose.pick((None, *(rival.identity for rival in self.stored.rivals)))
@@ -488,7 +499,8 @@ class World:
         routers = tuple(
             RouterObserved(r.id, r.applied, r.seen_at, "", r.trips, r.pinned) for r in self.routers.values()
         )
-        return Observed(self.epoch, versions, routers, tuple(self.actions), tuple(self.outcomes.values()))
+        outcomes = tuple(self.outcomes.values())
+        return Observed(self.epoch, versions, routers, tuple(self.actions), outcomes, self.entrance)
 
     def _seen(self) -> dict[str, VersionObserved]:
         """What is seen of the versions; only the one that is measured is known to be warm."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from controller.adapters.kubernetes import endpoints, pods
+from controller.adapters.kubernetes import endpoints, pods, takeover
 from controller.adapters.kubernetes.api import Api, path_of
 from controller.adapters.kubernetes.objects import ROLLOUT_LABEL, TRACK_LABEL
 from controller.adapters.kubernetes.raw import mapping, text
@@ -30,6 +30,7 @@ BY_SERVICE: Final = "service"
 BY_DEPLOYMENT: Final = "deployment"
 BY_NAMESPACE: Final = "namespace"
 BY_ROLLOUT: Final = "rollout"
+BY_TAKER: Final = "taker"
 
 
 class Copies:
@@ -49,7 +50,7 @@ class Copies:
             path_of("", "v1", SERVICES, namespace),
             self._told(SERVICES, _itself),
             log=log,
-            index=of_rollout,
+            index={**of_rollout, BY_TAKER: takeover.by_taker},
         )
         self.slices = Reflector(
             api,

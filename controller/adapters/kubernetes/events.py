@@ -35,6 +35,7 @@ WARNINGS: Final = frozenset(
     {
         Reason.ROLLING_BACK,
         Reason.WORLD_DRIFT,
+        Reason.OVERRIDDEN,
         Reason.STALLED,
         Reason.NOT_WARM,
         Reason.ACTION_REFUSED,

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from controller.adapters.kubernetes.api import Api
 from controller.adapters.kubernetes.brought import Brought
 from controller.adapters.kubernetes.copies import Copies, Looked
+from controller.adapters.kubernetes.entrance import Entrances
 from controller.adapters.kubernetes.managed import Managed
 from controller.adapters.kubernetes.objects import owner_of
 from controller.adapters.kubernetes.raw import mapping, number
@@ -51,6 +52,7 @@ class KubernetesWorkloads:
         self._copies = Copies(api, namespace, on_change, log)
         self._urls = Urls(on_change, log)
         self._managed = Managed(api, self._copies)
+        self.entrance = Entrances(api, self._copies, rollout, on_change, log)
         self._rollout = rollout
         self._on_change = on_change
 
@@ -101,7 +103,7 @@ class KubernetesWorkloads:
                 looked += more
             elif isinstance(source, str):
                 seen[identity] = VersionObserved(message=source)
-        self._copies.looks(key, looked)
+        self._copies.looks(key, (*looked, *self.entrance.looked(key)))
         for identity, source in sources.items():
             if isinstance(source, UrlVersion):
                 seen[identity] = await self._urls.observed((key, identity), source)
@@ -126,6 +128,7 @@ class KubernetesWorkloads:
     def forget(self, key: str) -> None:
         """There is no such rollout any more."""
         self._managed.forget(key)
+        self.entrance.forget(key)
         self._urls.forget(key)
         self._copies.looks(key, ())
 
