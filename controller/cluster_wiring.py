@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from controller.adapters.kubernetes.serving import Serving
 
 LEASE: Final = "headgate-controller"
+EVERYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104  a comparison
 
 SYNC_S: Final = 30.0
 """How long the first lists may take before that is said, again and again."""
@@ -72,7 +73,12 @@ class Leadership(Protocol):
     @property
     def transitions(self) -> int: ...
 
+    @property
+    def leader_address(self) -> str: ...
+
     def is_leader(self) -> bool: ...
+
+    def is_following(self) -> bool: ...
 
     async def acquire(self) -> int: ...
 
@@ -85,9 +91,13 @@ class Alone:
     """The only controller there is: somebody else sees to that."""
 
     transitions = 0
+    leader_address = ""
 
     def is_leader(self) -> bool:
         return True
+
+    def is_following(self) -> bool:
+        return False
 
     async def acquire(self) -> int:
         return self.transitions
@@ -149,7 +159,14 @@ async def serve_cluster(settings: ClusterSettings, announce: Callable[[str], Non
         stack.push_async_callback(cluster.api.close)
         host, _, port = settings.api_listen.rpartition(":")
         listener = listen(host, int(port))
-        front = Front(standby_app(lambda: "this controller does not lead"))
+        has_synced = asyncio.Event()
+        front = Front(
+            standby_app(
+                lambda: "this controller does not lead",
+                leader=lambda: cluster.leadership.leader_address,
+                follows=lambda: has_synced.is_set() and cluster.leadership.is_following(),
+            )
+        )
         serving_tls = cluster.serving
         server = api_server(front, serving_tls.tls.context if serving_tls is not None else None)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -161,6 +178,7 @@ async def serve_cluster(settings: ClusterSettings, announce: Callable[[str], Non
             stack.push_async_callback(_ended, asyncio.create_task(part))
         if not await _first(stopping, _synced(cluster)):
             return 0
+        has_synced.set()
         stack.push_async_callback(cluster.leadership.release)
         if not await _first(stopping, cluster.leadership.acquire()):
             return 0
@@ -258,7 +276,7 @@ def _connect(settings: ClusterSettings) -> Cluster:
     api = Api.connect(
         Settings(context=settings.context, kubeconfig=settings.kubeconfig, namespace=settings.namespace)
     )
-    leadership: Leadership = _elector(api, settings.lease_s, log) if settings.leader_election else Alone()
+    leadership: Leadership = _elector(api, settings, log) if settings.leader_election else Alone()
     namespace = None if settings.all_namespaces else api.namespace
     queue, changes = WorkQueue(), Changes()
     writer = api.fenced(leadership.is_leader)
@@ -349,9 +367,19 @@ def _struck(before: Object | None, after: Object | None) -> set[str]:
     return set(was.get("routers") or ()) - set(now.get("routers") or ()) if "state" in now else set()
 
 
-def _elector(api: Api, lease_s: float, log: Log) -> Elector:
+def _elector(api: Api, settings: ClusterSettings, log: Log) -> Elector:
     """The elector with the parts of a lease in the proportion that Kubernetes itself uses: 15, 10 and 2 seconds."""
-    return Elector(api, LEASE, log, timing=Timing(lease_s, lease_s * 10 / 15, lease_s * 2 / 15))
+    lease_s = settings.lease_s
+    timing = Timing(lease_s, lease_s * 10 / 15, lease_s * 2 / 15)
+    return Elector(api, LEASE, log, address=address_of(settings, os.environ.get("POD_IP", "")), timing=timing)
+
+
+def address_of(settings: ClusterSettings, pod_ip: str) -> str:
+    """Where other replicas send those who ask them and not the leader; "" if that cannot be known beforehand."""
+    host, _, port = settings.api_listen.rpartition(":")
+    if host.strip("[]") in EVERYWHERE:
+        host = f"[{pod_ip}]" if ":" in pod_ip else pod_ip
+    return f"http{'s' * settings.is_tls}://{host}:{port}" if host and port != "0" else ""
 
 
 def _serving(

@@ -1,4 +1,8 @@
-"""What a controller answers before it leads: that it lives, that it is not ready, and that another one is to be asked."""
+"""What a controller answers before it leads: that it lives, whether it could lead, and who is to be asked.
+
+One that follows a leader is ready: as a Deployment's second replica it must not hold up an update. The Service then
+leads to it, too, and whoever comes is sent on to the leader.
+"""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -24,8 +28,19 @@ class Front:
         await self.app(scope, receive, send)
 
 
-def standby_app(why: Callable[[], str]) -> FastAPI:
-    """The API of one that waits; `why()` says for what. 421 tells a router to ask again: the Service leads to the leader."""
+def nobody() -> str:
+    """No leader is known."""
+    return ""
+
+
+def standby_app(
+    why: Callable[[], str], leader: Callable[[], str] = nobody, follows: Callable[[], bool] = lambda: False
+) -> FastAPI:
+    """The API of one that waits; `why()` says for what. `leader()` is the address of the one that leads, "" if that is not
+    known, and `follows()` whether this one could take its place.
+
+    421 tells a router to ask there, or again: the connection is closed, so that the Service may lead elsewhere.
+    """
     app = FastAPI(title="Headgate", docs_url=None, redoc_url=None, openapi_url=None)
     install(app)
 
@@ -35,12 +50,19 @@ def standby_app(why: Callable[[], str]) -> FastAPI:
 
     @app.get("/readyz")
     async def readyz() -> dict[str, Any]:
-        raise Problem(503, why(), about="controller", do="nothing: it is ready when it leads")
+        if follows():
+            return {"status": "standby"}
+        raise Problem(503, why(), about="controller", do="nothing: it is ready when it leads, or follows")
 
     @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     async def elsewhere(path: str, request: Request) -> Response:
+        there = leader()
         raise Problem(
-            421, why(), about=request.url.path, do="ask again: the Service leads to the one that leads"
+            421,
+            why(),
+            about=request.url.path,
+            do=f"ask the one that leads{f', at {there}' if there else ''}",
+            headers={"connection": "close", **({"location": there} if there else {})},
         )
 
     return app

@@ -39,7 +39,7 @@ class Two:
         whole = scene.whole
         port = free_port()
         second = whole.program_of_controller("second", port, *LEASE, server=proxy.url)
-        whole.router = whole.program_of_router(whole.api_port, port)
+        whole.router = whole.program_of_router(port, whole.api_port)
         self.scene = scene
         self.programs = {"first": whole.controller, "second": second}
         self.proxies = {"first": scene.proxy, "second": proxy}
@@ -148,7 +148,7 @@ def test_a_leader_that_was_stopped_for_longer_than_its_lease_writes_nothing_afte
 def test_a_router_finds_the_leader_that_follows_one_that_was_killed_and_one_that_was_stopped(
     two: Two,
 ) -> None:
-    """Under live traffic, the first in the middle of a ramp; the one that was stopped holds the router's poll open."""
+    """It asks the one that waits first, and is sent on. Under live traffic, the first in the middle of a ramp; the one that was stopped holds the router's poll open."""
     scene = two.scene
     scene.whole.router.start()
     scene.phase_is("Healthy", "v1")

@@ -36,7 +36,11 @@ EXIT_STATUS: Final = 75
 DURATION_S_MAX: Final = 600
 """Another's lease is waited for no longer than this, whatever it says."""
 
+ADDRESS: Final = "headgate.dev/api"
+"""Annotation of the lease: where the API of its holder is, such as `https://10.1.2.3:7000`."""
+
 JITTER: Final = 0.2
+ADDRESS_CHARS_MAX: Final = 256
 CALL_SHARE: Final = 0.75
 """A call may take this part of the time to the next one."""
 
@@ -102,7 +106,8 @@ class _Sight:
 
 
 class Elector:
-    """Campaigns for the lease `name` as `identity` (default: host name and a random part; it must be unique).
+    """Campaigns for the lease `name` as `identity` (default: host name and a random part; it must be unique). The lease
+    tells others the `address` of our API, and us theirs (`leader_address`).
 
     The order: `await acquire()`, then a task with `lead(on_lost)`; `is_leader()` before every write (see `Api.fenced`);
     at the end cancel the task and `await release()`. After a loss `acquire` may be called again.
@@ -116,6 +121,7 @@ class Elector:
         *,
         namespace: str | None = None,
         identity: str | None = None,
+        address: str = "",
         timing: Timing = TIMING,
         clock: Callable[[], float] = clock_s,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -123,6 +129,8 @@ class Elector:
     ) -> None:
         self.identity = identity or f"{socket.gethostname()}_{secrets.token_hex(6)}"
         self.holder = ""
+        self.leader_address = ""
+        self._address = address
         self._api = api.apart(2)
         self._renewals = self._api.fenced(self.is_leader)
         self._namespace = namespace or api.namespace
@@ -147,6 +155,10 @@ class Elector:
     def is_leader(self) -> bool:
         """Do we lead at this very moment? By our clock alone; from any thread."""
         return self.left_s() > 0
+
+    def is_following(self) -> bool:
+        """Did another hold the lease when we last looked?"""
+        return self.holder not in ("", self.identity)
 
     def left_s(self) -> float:
         """Seconds for which we surely lead; a write that may take longer may arrive when another leads."""
@@ -260,7 +272,7 @@ class Elector:
         since = self._clock()
         metadata = {"name": self._name, "namespace": self._namespace}
         spec = self._spec(_mapping(lease, "spec"), transitions, is_new_term=is_new_term)
-        body = {**lease, "metadata": metadata, "spec": spec}
+        body = self._telling({**lease, "metadata": metadata, "spec": spec})
         return _Hold(_checked(await api.create(self._path(None), body, timeout_s=self._timing.call_s)), since)
 
     async def _read(self) -> dict[str, Any]:
@@ -273,6 +285,7 @@ class Elector:
         if sight is None or sight.version != version:
             self._sight = sight = _Sight(version, now + self._lasts_s(lease))
         holder = _holder(lease)
+        self.leader_address = _address(lease) if holder else ""
         if holder != self.holder:
             self.holder = holder
             self._log.info("another leads" if holder else "nobody leads", lease=self._place, holder=holder)
@@ -290,9 +303,16 @@ class Elector:
         """Write our name into the lease that we read; Conflict if it has changed since."""
         since = self._clock()
         spec = self._spec(_mapping(lease, "spec"), transitions, is_new_term=is_new_term)
-        body = {**lease, "spec": spec}
+        body = self._telling({**lease, "spec": spec})
         written = await api.replace(self._path(self._name), body, timeout_s=self._timing.call_s)
         return _Hold(_checked(written), since)
+
+    def _telling(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        """The lease with our address in place of its last holder's."""
+        metadata = _mapping(lease, "metadata")
+        others = {name: said for name, said in _mapping(metadata, "annotations").items() if name != ADDRESS}
+        ours = {ADDRESS: self._address} if self._address else {}
+        return {**lease, "metadata": {**metadata, "annotations": {**others, **ours}}}
 
     def _spec(self, before: Mapping[str, Any], transitions: int, *, is_new_term: bool) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -409,6 +429,11 @@ def _mapping(obj: Mapping[str, Any], field: str) -> Mapping[str, Any]:
 def _holder(lease: Mapping[str, Any]) -> str:
     holder = _mapping(lease, "spec").get("holderIdentity")
     return holder if isinstance(holder, str) else ""
+
+
+def _address(lease: Mapping[str, Any]) -> str:
+    said = _mapping(_mapping(lease, "metadata"), "annotations").get(ADDRESS)
+    return said if isinstance(said, str) and len(said) <= ADDRESS_CHARS_MAX else ""
 
 
 def _transitions(lease: Mapping[str, Any]) -> int:

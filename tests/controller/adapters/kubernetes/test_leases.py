@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from controller.adapters.kubernetes.api import Api, Settings, path_of
-from controller.adapters.kubernetes.leases import EXIT_STATUS, Elector, Timing, clock_s
+from controller.adapters.kubernetes.leases import ADDRESS, EXIT_STATUS, Elector, Timing, clock_s
 from headgate.log import Log
 from tests.controller.adapters.kubernetes.api_server import Cluster, drop, kubeconfig, serving, status
 
@@ -71,7 +71,9 @@ class Scene:
     ended: list[int] = field(default_factory=list)
     electors: list[Elector] = field(default_factory=list)
 
-    def elector(self, identity: str, at: Time | None = None, timing: Timing = LONG) -> Elector:
+    def elector(
+        self, identity: str, at: Time | None = None, timing: Timing = LONG, address: str = ""
+    ) -> Elector:
         when = at or self.time
         elector = Elector(
             self.api,
@@ -79,6 +81,7 @@ class Scene:
             Log(identity),
             namespace="default",
             identity=identity,
+            address=address,
             timing=timing,
             clock=when.clock,
             sleep=when.sleep,
@@ -206,6 +209,34 @@ def test_a_lease_of_an_unexpected_shape_is_free(tmp_path: Path, spec: object) ->
         )
         assert await scene.elector("b").acquire() == 1
         assert scene.cluster.objects[LEASE]["metadata"]["labels"] == {"kept": "yes"}
+
+    act(tmp_path, story)
+
+
+def test_the_lease_says_where_the_api_of_its_holder_is(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        leads, waits = (scene.elector(name, address=f"https://10.0.0.{name}:7000") for name in "12")
+        await leads.acquire()
+        assert not leads.is_following()
+        campaign = asyncio.create_task(waits.acquire())
+        async with asyncio.timeout(PATIENT_S):
+            while not waits.is_following():
+                await asyncio.sleep(0.01)
+        assert waits.leader_address == "https://10.0.0.1:7000"
+        await leads.release()
+        await campaign
+        assert scene.cluster.objects[LEASE]["metadata"]["annotations"] == {ADDRESS: "https://10.0.0.2:7000"}
+        assert not waits.is_following()
+
+    act(tmp_path, story)
+
+
+def test_a_holder_that_has_no_address_leaves_none_of_its_predecessor(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        metadata = {"name": "headgate", "annotations": {ADDRESS: "http://10.0.0.1:7000", "kept": "yes"}}
+        scene.cluster.write(LEASE, {"metadata": metadata, "spec": {"holderIdentity": ""}})
+        await scene.elector("b").acquire()
+        assert scene.cluster.objects[LEASE]["metadata"]["annotations"] == {"kept": "yes"}
 
     act(tmp_path, story)
 
