@@ -33,9 +33,28 @@ _DEPLOYMENT: Final = (
     (
         "        - --api=0.0.0.0:7000\n",
         "        - --api=0.0.0.0:7000\n"
+        "        {{- if .Values.tls.secret }}\n"
+        "        - --tls-cert=/etc/headgate/tls/tls.crt\n"
+        "        - --tls-key=/etc/headgate/tls/tls.key\n"
+        "        {{- end }}\n"
         "        {{- range .Values.controller.args }}\n"
         "        - {{ . | quote }}\n"
         "        {{- end }}\n",
+    ),
+    (
+        "        - {name: temporary, mountPath: /tmp}\n",
+        "        - {name: temporary, mountPath: /tmp}\n"
+        "        {{- if .Values.tls.secret }}\n"
+        "        - {name: tls, mountPath: /etc/headgate/tls, readOnly: true}\n"
+        "        {{- end }}\n",
+    ),
+    (
+        "      volumes:\n",
+        "      volumes:\n"
+        "      {{- with .Values.tls.secret }}\n"
+        "      - name: tls\n"
+        "        secret: {secretName: {{ . | quote }}}\n"
+        "      {{- end }}\n",
     ),
     (_RESOURCES, "        resources: {{- toYaml .Values.controller.resources | nindent 10 }}\n"),
     (
@@ -50,8 +69,10 @@ _TEMPLATES: Final[tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]] = (
     ("rbac/controller.yaml", "", (_NAMESPACE,)),
     ("rbac/identity.yaml", "", (_NAMESPACE,)),
     ("rbac/people.yaml", ".Values.people.create", ()),
+    ("rbac/tls.yaml", "not .Values.tls.secret", (_NAMESPACE,)),
     ("admission/rolloutactions.yaml", ".Values.admission.create", ()),
     ("controller/deployment.yaml", "", _DEPLOYMENT),
+    ("controller/secret.yaml", "not .Values.tls.secret", ()),
     ("controller/service.yaml", "", ()),
 )
 """Each manifest that becomes a template: what it is made on condition of, and what is replaced in it."""

@@ -119,6 +119,16 @@ def test_the_controller_reads_no_secrets_and_creates_no_actions(cluster: Testbed
             assert "create" not in rule["verbs"]
 
 
+def test_of_secrets_the_controller_may_only_read_and_fill_its_own(cluster: Testbed) -> None:
+    (rule,) = rules(built(cluster), "Role", "headgate-controller-tls")
+    assert rule == {
+        "apiGroups": [""],
+        "resources": ["secrets"],
+        "resourceNames": ["headgate-tls"],
+        "verbs": ["get", "update"],
+    }
+
+
 def test_outside_its_namespace_the_controller_only_asks_who_somebody_is(cluster: Testbed) -> None:
     found = rules(built(cluster), "ClusterRole", "headgate-controller-identity")
     assert [(rule["resources"], rule["verbs"]) for rule in found] == [
@@ -215,6 +225,19 @@ def test_the_api_server_takes_what_the_chart_makes_with_every_value_used(
             stdin=thing,
         )
         assert "Warning" not in done.stderr
+
+
+@pytest.mark.needs("helm")
+def test_with_a_certificate_of_somebody_elses_the_controller_keeps_no_authority(cluster: Testbed) -> None:
+    objects = chart(cluster, "tls.secret=mine")
+    (deployment,) = [thing for thing in objects if thing["kind"] == "Deployment"]
+    spec = deployment["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert "--tls-cert=/etc/headgate/tls/tls.crt" in container["args"]
+    assert {"name": "tls", "secret": {"secretName": "mine"}} in spec["volumes"]
+    assert {"name": "tls", "mountPath": "/etc/headgate/tls", "readOnly": True} in container["volumeMounts"]
+    assert "Secret" not in {thing["kind"] for thing in objects}
+    assert "headgate-controller-tls" not in {thing["metadata"]["name"] for thing in objects}
 
 
 @pytest.mark.needs("helm")

@@ -11,11 +11,11 @@ import yaml
 
 from tests.cluster.kinds import MANIFESTS
 from tests.cluster.rights import is_granted
+from tests.cluster.secured import Secured
 from tests.cluster.test_whole_pods import Servers, change, managed, pods
 from tests.cluster.testbed.cluster import Testbed, wait_for
 from tests.cluster.testbed.kubelet import Kubelet
-from tests.cluster.testbed.programs import Program
-from tests.cluster.whole import HEADGATE, Whole, install, rollout, until
+from tests.cluster.whole import install, rollout, until
 
 USER = "controller"
 Right = tuple[str, str, str]
@@ -40,30 +40,18 @@ ELSEWHERE: set[Right] = {
 """Rights that these runs have no use for."""
 
 
-class Confined(Whole):
-    """A product whose controller is the user `controller`, not the administrator."""
-
-    def program_of_controller(self, name: str, port: int, *more: str) -> Program:
-        config = self.cluster.kubeconfig(USER, namespace=self.namespace)
-        return Program(
-            name,
-            [HEADGATE, "controller", "--kubeconfig", config, "--api", f"127.0.0.1:{port}", "--token-file", self.token,
-             *more],
-            self.folder,
-        )  # fmt: skip
-
-
-def role() -> dict[str, Any]:
-    """The controller's Role as it is committed."""
-    documents = yaml.safe_load_all((MANIFESTS / "rbac" / "controller.yaml").read_text())
-    (found,) = [document for document in documents if document["kind"] == "Role"]
-    return dict(found)
+def roles() -> list[dict[str, Any]]:
+    """The controller's Roles as they are committed: what it may with rollouts, and with its own certificates."""
+    files = [MANIFESTS / "rbac" / name for name in ("controller.yaml", "tls.yaml")]
+    found = [document for file in files for document in yaml.safe_load_all(file.read_text())]
+    return [document for document in found if document["kind"] == "Role"]
 
 
 def granted() -> set[Right]:
     return {
         (group, resource, verb)
-        for rule in role()["rules"]
+        for role in roles()
+        for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
@@ -84,21 +72,27 @@ def asked(cluster: Testbed, namespace: str) -> dict[Right, set[int]]:
 
 
 @contextmanager
-def confined(cluster: Testbed, namespace: str, folder: Path) -> Iterator[Confined]:
+def confined(cluster: Testbed, namespace: str, folder: Path) -> Iterator[Secured]:
     install(cluster)
-    cluster.kubectl("-n", namespace, "apply", "-f", "-", stdin=role())
-    words = ("create", "rolebinding", "headgate-controller", "--role=headgate-controller", f"--user={USER}")
-    cluster.kubectl("-n", namespace, *words)
-    last = role()["rules"][-1]
-    wait_for(lambda: is_granted(cluster, namespace, USER, last), "the authorizer knows the Role")
-    with Confined(cluster, namespace, folder) as whole:
+    for role in roles():
+        name = role["metadata"]["name"]
+        cluster.kubectl("-n", namespace, "apply", "-f", "-", stdin=role)
+        cluster.kubectl("-n", namespace, "create", "rolebinding", name, f"--role={name}", f"--user={USER}")
+    cluster.kubectl("-n", namespace, "apply", "-f", str(MANIFESTS / "controller" / "secret.yaml"))
+    for role in roles():
+        last = role["rules"][-1]
+        wait_for(
+            lambda rule=last: is_granted(cluster, namespace, USER, rule), "the authorizer knows the Role"
+        )
+    with Secured(cluster, namespace, folder, user=USER) as whole:
         whole.start()
         yield whole
 
 
-def versions_that_are_there(whole: Confined) -> None:
+def versions_that_are_there(whole: Secured) -> None:
     """Promoted, rolled back by a person, undone, deleted."""
     whole.apply(rollout([whole.model("v1"), whole.model("v2")]))
+    whole.mount()
     with whole.load() as load:
         whole.target("v2")
         until("v2 is promoted", lambda: whole.status().get("stableVersion") == "v2", 90, whole.says)
@@ -108,7 +102,7 @@ def versions_that_are_there(whole: Confined) -> None:
     whole.kubectl("delete", "mro", "sum", "--timeout=60s")
 
 
-def versions_of_a_template(whole: Confined) -> None:
+def versions_of_a_template(whole: Secured) -> None:
     """Made, replaced, and taken away with the rollout."""
     whole.apply(managed("v1"))
     with whole.load() as load:
