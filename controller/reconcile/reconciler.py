@@ -161,7 +161,7 @@ class Reconciler:
         )
         analysis, judged = self._judge(stored, spec, before, checks, ahead, now)
         results = judged.everything
-        decision = decide(spec, before, observed, judged.results, now, judged.rivals)
+        decision = self._decide(stored, spec, before, observed, judged, now)
         broken = violations(spec, before, decision, observed)
         if broken:
             self._metrics.invariant_broken()
@@ -190,6 +190,21 @@ class Reconciler:
             self._leaving.add(key)
             return await self._let_go(key, compiled)
         return Done() if decision.requeue_at is None else Again(decision.requeue_at)
+
+    def _decide(
+        self, stored: Stored, spec: Spec, before: Status, observed: Observed, judged: Judged, now: float
+    ) -> Decision:
+        """What shall be. A rollout at rest stays under the epoch of its last record until there is something to record.
+
+        So a new leader writes nothing about those that rest, and their routers keep the plan they have. Nothing of
+        our own is out before a record with our epoch: a plan with the old one is theirs already, or is refused.
+        """
+        if _is_at_rest(before, observed):
+            as_before = replace(observed, epoch=before.epoch)
+            resting = decide(spec, before, as_before, judged.results, now, judged.rivals)
+            if not _is_news(before, resting, judged.everything, stored):
+                return resting
+        return decide(spec, before, observed, judged.results, now, judged.rivals)
 
     async def _let_go(self, key: str, compiled: Compiled) -> Outcome:
         """Let nothing run for the rollout, and the rollout go; tried again as long as the store refuses.
@@ -320,6 +335,16 @@ class Reconciler:
         self._leaving.discard(key)
         self._on_recorded(key, None)
         return Gone()
+
+
+def _is_at_rest(before: Status, observed: Observed) -> bool:
+    """Was the last record another leader's, is nobody on trial, and does no router run anything newer than its plan?"""
+    recorded = (before.epoch, before.generation)
+    return (
+        0 < before.epoch < observed.epoch
+        and before.candidate is None
+        and all((router.applied.epoch, router.applied.generation) <= recorded for router in observed.routers)
+    )
 
 
 def _is_news(before: Status, decision: Decision, results: tuple[CheckResult, ...], stored: Stored) -> bool:

@@ -50,12 +50,13 @@ class ReadyWorkloads:
 
     def __init__(self) -> None:
         self.running: Mapping[str, Workload] = {}
+        self.first_port = 9000
 
     async def observe(
         self, key: str, documents: Mapping[str, Mapping[str, Any]]
     ) -> Mapping[str, VersionObserved]:
         return {
-            identity: VersionObserved((Endpoint("127.0.0.1", 9000 + index),), is_running=True)
+            identity: VersionObserved((Endpoint("127.0.0.1", self.first_port + index),), is_running=True)
             for index, identity in enumerate(sorted(documents))
             if identity in self.running
         }
