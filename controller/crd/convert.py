@@ -219,26 +219,39 @@ def _canary(stage: models.Canary, checks: tuple[str, ...]) -> tuple[core.Stage, 
 
 
 def _check(check: models.Check) -> core_checks.Check:
-    prometheus = check.prometheus
+    query = None if check.prometheus is None else _query(check.prometheus)
     return core_checks.Check(
         name=check.name,
-        metric=core_checks.Metric(check.metric or "prometheus"),
+        metric=_metric(check, query),
         limit=_limit(check),
         min_requests=check.min_requests,
         alpha_weight=check.weight,
         required=check.required,
         dry_run=check.dry_run,
         per_slice=check.per_slice,
-        query=None
-        if prometheus is None
-        else core_checks.PrometheusQuery(prometheus.provider, prometheus.events, prometheus.total),
+        query=query,
     )
+
+
+def _metric(check: models.Check, query: core_checks.Query | None) -> core_checks.Metric:
+    if isinstance(query, core_checks.GaugeQuery):
+        return core_checks.Metric.GAUGE
+    return core_checks.Metric(check.metric or "prometheus")
+
+
+def _query(written: models.Prometheus) -> core_checks.Query:
+    if written.value is not None:
+        return core_checks.GaugeQuery(written.provider, written.value)
+    return core_checks.PrometheusQuery(written.provider, written.events or "", written.total or "")
 
 
 def _limit(check: models.Check) -> core_checks.Limit:
     """`ratio` alone keeps the default `plus` (else no finite evidence proves zero errors); `plus` alone means ratio 1."""
     if check.max is not None:
         return core_checks.AtMost(check.max)
+    if check.within is not None:
+        failures = check.failures or models.Failures()
+        return core_checks.Within(check.within.min, check.within.max, failures.of, failures.at)
     against = check.no_worse_than or models.NoWorseThan()
     if against.slower is not None:
         return core_checks.NoSlower(quantile=quantile(check.quantile), slower=against.slower)

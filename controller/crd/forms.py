@@ -140,7 +140,7 @@ _NO_COPIES: Final = _No(
     _IS_DISAGREEMENT,
     "no copies are compared here: name it in a shadow stage, or in a flip's before with a preview",
 )
-_COMPARES: Final = f"(!has(c.max) && !{_IS_DISAGREEMENT})"
+_COMPARES: Final = f"(!has(c.max) && !has(c.within) && !{_IS_DISAGREEMENT})"
 _NOTHING_TO_COMPARE: Final = "stable has no traffic here to compare with: use a check with max"
 _ALONE: Final = (_NO_COPIES, _No(_COMPARES, _NOTHING_TO_COMPARE))
 
@@ -162,7 +162,7 @@ def _copies(share: str) -> tuple[_No, ...]:
 _MATCHED: Final = (
     _NO_COPIES,
     _No(
-        "(has(c.prometheus) && !has(c.max))",
+        "(has(c.prometheus) && !has(c.max) && !has(c.within))",
         "its counters hold all of stable's requests, not only those that match: use max, or requests.errors",
     ),
     _No(
@@ -392,6 +392,7 @@ _COMPARABLE: Final = (
 # Checks
 
 _IS_LATENCY: Final = '(has(self.metric) && self.metric == "requests.latency")'
+_IS_VALUE: Final = "(has(self.prometheus) && has(self.prometheus.value))"
 _QUANTILE: Final = number("self.quantile")
 _NO_SUCH_CHECK: Final = (
     '!(has(self.checks) ? self.checks.exists(c, c.name == n) : n in ["errors", "agreement"])'
@@ -698,13 +699,33 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
             "check %s needs one source: write metric, or prometheus with events and total",
             ("self.name",),
         ),
+        Form(
+            "Prometheus",
+            "has(self.value) ? !has(self.events) && !has(self.total) : has(self.events) && has(self.total)",
+            "it needs events and total, or value alone",
+        ),
     ),
     "check-limit": (
         Form(
             "Check",
-            "has(self.noWorseThan) != has(self.max)",
-            "check %s needs one limit: noWorseThan (against stable), or max (the candidate alone)",
+            "[has(self.noWorseThan), has(self.max), has(self.within)].filter(there, there).size() == 1",
+            "check %s needs one limit: noWorseThan (against stable), max (the candidate alone), or within (a value)",
             ("self.name",),
+        ),
+        Form(
+            "Within",
+            "has(self.min) || has(self.max)",
+            "it bounds nothing: write max, or min, or both",
+        ),
+        Form(
+            "Within",
+            "!has(self.min) || !has(self.max) || self.min <= self.max",
+            "it is upside down: min must not be above max",
+        ),
+        Form(
+            "Failures",
+            "self.at <= self.of",
+            "so many can never fail: at must not be above of",
         ),
         Form(
             "NoWorseThan",
@@ -718,6 +739,23 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
         ),
     ),
     "limit-fits-metric": (
+        Form(
+            "Check",
+            f"!{_IS_VALUE} || has(self.within)",
+            "a value has no chance to be reckoned with: write within: {max: 0.9}",
+        ),
+        Form(
+            "Check",
+            f"{_IS_VALUE} || !has(self.within)",
+            "it is for prometheus.value: write max or noWorseThan here",
+            path=".within",
+        ),
+        Form(
+            "Check",
+            "has(self.within) || !has(self.failures)",
+            "it is for a value: what is counted needs no such rule; leave it out",
+            path=".failures",
+        ),
         Form(
             "Check",
             f"!{_IS_LATENCY} || (!has(self.max) && (!has(self.noWorseThan) || has(self.noWorseThan.slower)))",
@@ -768,11 +806,11 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
     "query-version": tuple(
         Form(
             "Prometheus",
-            f'self.{field}.contains("{{{{version}}}}")',
+            f'!has(self.{field}) || self.{field}.contains("{{{{version}}}}")',
             'it does not say which version it counts: put {{version}} into a label, such as version="{{version}}"',
             path=f".{field}",
         )
-        for field in ("events", "total")
+        for field in ("events", "total", "value")
     ),
     "known-check": tuple(
         make(gate.fields, _NO_SUCH_CHECK, "%s is not among spec.checks")

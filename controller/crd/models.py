@@ -672,15 +672,16 @@ class Capture(Model):
 
 
 class Prometheus(Model):
-    """Two cumulative counters of one version, as PromQL with `{{version}}` in it."""
+    """Two cumulative counters of one version, or one value of it, as PromQL with `{{version}}` in it."""
 
-    planned: ClassVar[Mapping[str, str]] = {"value": "gauges are not there yet; write events and total"}
     provider: Name
     """Name of a Prometheus that the administrator configured."""
-    events: Annotated[str, Field(min_length=1, max_length=4096)]
+    events: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     """PromQL of a counter of what is bad, with {{version}} where the version's name goes."""
-    total: Annotated[str, Field(min_length=1, max_length=4096)]
+    total: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     """PromQL of a counter of all that could have been bad, with {{version}} where the version's name goes."""
+    value: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """Instead of the two: PromQL of any one value, with {{version}} where the version's name goes; its limit is within."""
 
 
 class NoWorseThan(Model):
@@ -695,6 +696,24 @@ class NoWorseThan(Model):
     """The candidate's quantile may be so much slower than stable's, such as 10%."""
 
 
+class Within(Model):
+    """Fixed bounds of a value, in its own unit; a bound itself is inside."""
+
+    min: Annotated[float, Field(ge=-1e15, le=1e15)] | None = None
+    """The least it may be."""
+    max: Annotated[float, Field(ge=-1e15, le=1e15)] | None = None
+    """The most it may be."""
+
+
+class Failures(Model):
+    """How many measurements must be beyond the bounds before the check fails. A value is measured each 15 s."""
+
+    of: Annotated[int, Field(ge=1, le=100)] = 5
+    """So many of the last measurements are looked at; before there are as many in a step, the check does not pass."""
+    at: Annotated[int, Field(ge=1, le=100)] = 3
+    """When so many of them are beyond, the check fails."""
+
+
 class Check(Model):
     """One question the evidence must answer."""
 
@@ -702,7 +721,6 @@ class Check(Model):
         "excessOverNoise": "the noise floor is not there yet; widen max",
         "onFail": "a check that only holds is not there yet; use required: false",
         "labels": "outcomes are not there yet",
-        "failures": "N-of-M is not there yet; use max",
         "job": "jobs are not there yet",
         "webhook": "webhooks are not there yet",
         "slices": "slices are not there yet",
@@ -713,11 +731,15 @@ class Check(Model):
     metric: Literal["requests.errors", "requests.latency", "shadow.disagreement"] | None = None
     """What the routers themselves measure: errors, latency, or how often the answers disagree."""
     prometheus: Prometheus | None = None
-    """Two counters of a Prometheus, instead of metric."""
+    """Two counters or a value of a Prometheus, instead of metric."""
     no_worse_than: NoWorseThan | None = None
     """The limit, against stable."""
     max: Annotated[float, Percent("0.0001%", "100%")] | None = None
     """The limit, for the candidate alone, such as 1%."""
+    within: Within | None = None
+    """The limit of prometheus.value: fixed bounds."""
+    failures: Failures | None = None
+    """How often a value may be beyond its bounds; 3 of 5 fail if left out."""
     quantile: (
         Annotated[
             str, _matches(r"p[0-9]{1,2}(\.[0-9]{1,3})?", "is not a quantile: write p50, p99 or p99.9", 8)

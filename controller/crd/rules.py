@@ -23,6 +23,7 @@ from controller.crd.models import (
     Match,
     ModelRollout,
     PauseStage,
+    Prometheus,
     Shadow,
 )
 from controller.crd.quantities import BasisPoints
@@ -394,15 +395,27 @@ def _check_source(rollout: ModelRollout) -> Iterator[Finding]:
                 path,
                 f"check {check.name} needs one source: write metric, or prometheus with events and total",
             )
+        query = check.prometheus
+        if query is not None and not _is_whole(query):
+            yield f"{path}.prometheus", "it needs events and total, or value alone"
+
+
+def _is_whole(query: Prometheus) -> bool:
+    if query.value is not None:
+        return query.events is None and query.total is None
+    return query.events is not None and query.total is not None
 
 
 def _check_limit(rollout: ModelRollout) -> Iterator[Finding]:
     for path, check in _checks(rollout):
-        if (check.no_worse_than is None) == (check.max is None):
+        limits = (check.no_worse_than, check.max, check.within)
+        if sum(limit is not None for limit in limits) != 1:
             yield (
                 path,
-                f"check {check.name} needs one limit: noWorseThan (against stable), or max (the candidate alone)",
+                f"check {check.name} needs one limit: noWorseThan (against stable), max (the candidate alone), "
+                "or within (a value)",
             )
+        yield from _bounds(path, check)
         against = check.no_worse_than
         if against is not None and against.ratio is None and against.plus is None and against.slower is None:
             yield f"{path}.noWorseThan", "it tolerates nothing: write ratio and plus, or slower for latency"
@@ -414,9 +427,26 @@ def _check_limit(rollout: ModelRollout) -> Iterator[Finding]:
             )
 
 
+def _bounds(path: str, check: Check) -> Iterator[Finding]:
+    within, failures = check.within, check.failures
+    if within is not None and within.min is None and within.max is None:
+        yield f"{path}.within", "it bounds nothing: write max, or min, or both"
+    if within is not None and within.min is not None and within.max is not None and within.min > within.max:
+        yield f"{path}.within", "it is upside down: min must not be above max"
+    if failures is not None and failures.at > failures.of:
+        yield f"{path}.failures", "so many can never fail: at must not be above of"
+
+
 def _limit_fits(rollout: ModelRollout) -> Iterator[Finding]:
     for path, check in _checks(rollout):
         against = check.no_worse_than
+        is_value = check.prometheus is not None and check.prometheus.value is not None
+        if is_value and check.within is None:
+            yield path, "a value has no chance to be reckoned with: write within: {max: 0.9}"
+        if not is_value and check.within is not None:
+            yield f"{path}.within", "it is for prometheus.value: write max or noWorseThan here"
+        if check.within is None and check.failures is not None:
+            yield f"{path}.failures", "it is for a value: what is counted needs no such rule; leave it out"
         is_latency = check.metric == "requests.latency"
         if is_latency and (check.max is not None or (against is not None and against.slower is None)):
             yield path, "requests.latency is compared with stable's: write noWorseThan: {slower: 10%}"
@@ -451,8 +481,9 @@ def _query_version(rollout: ModelRollout) -> Iterator[Finding]:
     for path, check in _checks(rollout):
         if check.prometheus is None:
             continue
-        for field, query in (("events", check.prometheus.events), ("total", check.prometheus.total)):
-            if "{{version}}" not in query:
+        asked = check.prometheus
+        for field, query in (("events", asked.events), ("total", asked.total), ("value", asked.value)):
+            if query is not None and "{{version}}" not in query:
                 yield (
                     f"{path}.prometheus.{field}",
                     'it does not say which version it counts: put {{version}} into a label, such as version="{{version}}"',

@@ -155,6 +155,8 @@ def cannot_conclude(check: Check, gate: Gate) -> str | None:
         return "no copies are compared here: name it in a shadow stage, or in a flip's before with a preview"
     if gate.evidence is Evidence.COPIES and check.metric is not None:
         return "the candidate answers no users here: use shadow.disagreement, or a prometheus check"
+    if check.within is not None:
+        return None
     if gate.evidence is Evidence.MATCHED and check.prometheus is not None and check.max is None:
         return "its counters hold all of stable's requests, not only those that match: use max, or requests.errors"
     if gate.evidence is Evidence.ALONE and check.max is None:

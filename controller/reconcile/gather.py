@@ -8,14 +8,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from controller.core.analysis.inputs import Counts, Missing
-from controller.core.checks import PrometheusQuery
+from controller.core.analysis.inputs import Measurement, Missing
+from controller.core.checks import Query
 from controller.ports import Counters
 
 INTERVAL_S: Final = 5.0
 """How often a wanted query is asked."""
 
-Wanted = tuple[PrometheusQuery, str]
+Wanted = tuple[Query, str]
 """A query and the version's name it is asked for."""
 
 
@@ -32,7 +32,7 @@ class Gatherer:
         self._on_news = on_news
         self._interval_s = interval_s
         self._tasks: dict[tuple[str, Wanted], asyncio.Task[None]] = {}
-        self._answers: dict[tuple[str, Wanted], Counts | Missing] = {}
+        self._answers: dict[tuple[str, Wanted], Measurement] = {}
 
     def want(self, key: str, wanted: frozenset[Wanted]) -> None:
         """From now on this rollout wants these answers and no others."""
@@ -43,7 +43,7 @@ class Gatherer:
             if (key, query) not in self._tasks:
                 self._tasks[(key, query)] = asyncio.create_task(self._ask_on(key, query))
 
-    def latest(self, key: str, wanted: Wanted) -> Counts | Missing:
+    def latest(self, key: str, wanted: Wanted) -> Measurement:
         """The newest answer."""
         return self._answers.get((key, wanted), Missing("it was not answered yet"))
 

@@ -1,13 +1,15 @@
 """The `Counters` port over Prometheus: whatever happens there, an answer within a bounded time.
 
-Each expression is asked for as a range of raw samples (`selector[300s]`): the samples come with the times at which
+Each counter is asked for as a range of raw samples (`selector[300s]`): the samples come with the times at which
 they were scraped, so a dead exporter cannot pass for a quiet one, as it can for five minutes with an instant value;
-and what a restarted controller missed is still in it.
+and what a restarted controller missed is still in it. A gauge is any expression; it is asked for at the same points in
+time whenever it is asked, so that no point counts twice.
 
 Each provider has threads of its own, so that a slow one delays nobody else's queries.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,10 +18,11 @@ from typing import Any, Final
 
 from controller.adapters.prometheus.promql import for_version
 from controller.adapters.prometheus.session import Answer, Call, Client, Unavailable, one_line
-from controller.core.analysis.inputs import Counts, Missing, Samples
-from controller.core.checks import PrometheusQuery
+from controller.core.analysis.inputs import Counts, Measurement, Missing, Samples, Values
+from controller.core.checks import GaugeQuery, PrometheusQuery, Query
 
 WINDOW_S: Final = 300
+STEP_S: Final = 15
 DEADLINE_S: Final = 5.0
 CONCURRENCY: Final = 4
 SERIES_MAX: Final = 500
@@ -53,8 +56,8 @@ class PrometheusCounters:
         }
         self._deadline_s = deadline_s
 
-    async def counts(self, query: PrometheusQuery, version: str) -> Counts | Missing:
-        """The samples of the last minutes of both counters of this version; Missing says why there are none."""
+    async def counts(self, query: Query, version: str) -> Measurement:
+        """What was measured of this version in the last minutes; Missing says why there is nothing."""
         threads = self._threads.get(query.provider)
         if threads is None:
             known = ", ".join(sorted(self._threads)) or "none"
@@ -64,7 +67,8 @@ class PrometheusCounters:
         call = Call(self._deadline_s)
         work = asyncio.get_running_loop().run_in_executor(threads.pool, _ask, threads, query, version, call)
         try:
-            return await asyncio.wait_for(work, self._deadline_s)
+            async with asyncio.timeout(self._deadline_s):  # wait_for swallows a cancellation that meets the answer
+                return await work
         except TimeoutError:
             return Missing(f"prometheus {query.provider!r}: it did not answer within {self._deadline_s:g} s")
         finally:
@@ -78,19 +82,46 @@ class PrometheusCounters:
                 client.close()
 
 
-def _ask(threads: _Threads, query: PrometheusQuery, version: str, call: Call) -> Counts | Missing:
-    """Both counters, in a thread of the provider."""
+def _ask(threads: _Threads, query: Query, version: str, call: Call) -> Measurement:
+    """The answer, in a thread of the provider."""
     client = threads.idle.pop() if threads.idle else Client(threads.provider.url)
     name = f"prometheus {threads.provider.name!r}"
     try:
         headers = _headers(threads.provider)
-        # Events first: then the window of `total` begins no earlier, and no series can seem to start inside it.
-        events, warnings = _samples(client, "events", query.events, version, headers, call)
-        total, more = _samples(client, "total", query.total, version, headers, call)
+        if isinstance(query, GaugeQuery):
+            found: Measurement = _values(client, query, version, headers, call)
+        else:
+            found = _counts(client, query, version, headers, call)
     except (Unavailable, ValueError) as error:
         client.close()
         return Missing(one_line(f"{name}: {error}"))
     threads.idle.append(client)
+    return found
+
+
+def _values(
+    client: Client, query: GaugeQuery, version: str, headers: Mapping[str, str], call: Call
+) -> Values:
+    """The value at each quarter of a minute in the last minutes."""
+    until = int(time.time() // STEP_S * STEP_S)
+    try:
+        promql = for_version(query.value.strip(), version)
+        answer = client.query_range(promql, until - WINDOW_S, until, STEP_S, headers, call)
+    except (Unavailable, ValueError) as error:
+        raise Unavailable(f"`value`: {error}") from error
+    series = _matrix("value", answer)
+    if len(series) > 1:
+        raise Unavailable(f"`value` gives {len(series)} series: make it one, with avg(…), max(…) or sum(…)")
+    samples = next((one.samples for one in series.values()), ())
+    return Values(samples, answer.warnings)
+
+
+def _counts(
+    client: Client, query: PrometheusQuery, version: str, headers: Mapping[str, str], call: Call
+) -> Counts:
+    # Events first: then the window of `total` begins no earlier, and no series can seem to start inside it.
+    events, warnings = _samples(client, "events", query.events, version, headers, call)
+    total, more = _samples(client, "total", query.total, version, headers, call)
     return Counts(
         events=_from_zero(events, total),
         total={labels: series.samples for labels, series in total.items()},

@@ -8,8 +8,9 @@ its deadline another thread closes the connection under it, whatever it waits fo
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -175,11 +176,23 @@ class Client:
 
     def query(self, promql: str, headers: Mapping[str, str], call: Call) -> Answer:
         """What an instant query gives, within the deadline of `call`; Unavailable says in one line why it gives nothing."""
+        return self._asked(lambda: self._connect.custom_query(promql), headers, call)
+
+    def query_range(
+        self, promql: str, since: int, until: int, step_s: int, headers: Mapping[str, str], call: Call
+    ) -> Answer:
+        """The same for the values at `since` … `until` (Unix seconds), each `step_s` seconds."""
+        first, last = (datetime.fromtimestamp(at, UTC) for at in (since, until))
+        return self._asked(
+            lambda: self._connect.custom_query_range(promql, first, last, str(step_s)), headers, call
+        )
+
+    def _asked(self, ask: Callable[[], object], headers: Mapping[str, str], call: Call) -> Answer:
         _running.call = call
         self._connect.headers = dict(headers)
         self._session.heard = None
         try:
-            self._connect.custom_query(promql)
+            ask()
         except Unavailable:
             raise
         except PrometheusApiClientException as error:

@@ -6,7 +6,7 @@ Every door is held against it: `lint` (here), local mode (`tests/local`) and the
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.controller.crd.specs import AGREE, ERRORS, LATENCY, REDO, SLO, Document, changed
+from tests.controller.crd.specs import AGREE, ERRORS, GPU, LATENCY, REDO, SLO, Document, changed
 
 Change = Callable[[Document], Any]
 
@@ -433,6 +433,51 @@ BROKEN: list[tuple[str, Change, str, str]] = [
         ),
         "spec.checks[5].noWorseThan",
         "write max: 1%",
+    ),
+    (
+        "check-source",
+        checks({**GPU, "prometheus": {**GPU["prometheus"], "total": REDO["prometheus"]["total"]}}),
+        "spec.checks[0].prometheus",
+        "events and total, or value alone",
+    ),
+    (
+        "check-source",
+        checks({**REDO, "prometheus": {"provider": "main", "total": REDO["prometheus"]["total"]}}),
+        "spec.checks[0].prometheus",
+        "events and total, or value alone",
+    ),
+    ("check-limit", checks({**GPU, "max": "1%"}), "spec.checks[0]", "needs one limit"),
+    ("check-limit", checks({**GPU, "within": {}}), "spec.checks[0].within", "it bounds nothing"),
+    (
+        "check-limit",
+        checks({**GPU, "within": {"min": 2, "max": 1.5}}),
+        "spec.checks[0].within",
+        "upside down",
+    ),
+    (
+        "check-limit",
+        checks({**GPU, "failures": {"of": 3, "at": 4}}),
+        "spec.checks[0].failures",
+        "at must not be above of",
+    ),
+    (
+        "limit-fits-metric",
+        checks({"name": "gpu", "prometheus": GPU["prometheus"], "max": "1%"}),
+        "spec.checks[0]",
+        "write within: {max: 0.9}",
+    ),
+    (
+        "limit-fits-metric",
+        checks({"name": "errors", "metric": "requests.errors", "within": {"max": 1}}),
+        "spec.checks[0].within",
+        "it is for prometheus.value",
+    ),
+    ("limit-fits-metric", checks({**ERRORS, "failures": {}}), "spec.checks[0].failures", "leave it out"),
+    (
+        "query-version",
+        checks({**GPU, "prometheus": {"provider": "main", "value": "avg(gpu)"}}),
+        "spec.checks[0].prometheus.value",
+        "put {{version}} into a label",
     ),
     ("quantile", checks({**ERRORS, "quantile": "p99"}), "spec.checks[0].quantile", "leave it out"),
     ("quantile", checks({**LATENCY, "quantile": "p49"}), "spec.checks[0].quantile", "from p50 to p99.9"),

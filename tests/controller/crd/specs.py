@@ -24,6 +24,11 @@ REDO = {
     },
     "noWorseThan": {"ratio": 1.5},
 }
+GPU = {
+    "name": "gpu",
+    "prometheus": {"provider": "main", "value": 'avg(gpu{version="{{version}}"})'},
+    "within": {"max": 0.9},
+}
 
 
 def sound() -> Document:

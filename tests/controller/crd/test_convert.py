@@ -9,7 +9,7 @@ from controller.core import spec as core
 from controller.crd import Parsed, parse, to_core
 from controller.crd.convert import identities
 from headgate.wire import plan
-from tests.controller.crd.specs import AGREE, ERRORS, LATENCY, REDO, SLO, Document, changed, flipping, sound
+from tests.controller.crd.specs import AGREE, ERRORS, GPU, LATENCY, REDO, SLO, Document, changed, flipping, sound
 
 
 def converted(document: Document) -> core.Spec:
@@ -417,3 +417,13 @@ def test_replicas_are_converted_with_how_they_follow_the_weight() -> None:
     capacity = converted(document).capacity
     assert (capacity.replicas, capacity.max_surge, capacity.min_replicas) == (6, 2, 3)
     assert capacity.scale_with_weight
+
+
+def test_a_value_is_judged_by_bounds_and_three_of_five_if_nothing_else_is_said() -> None:
+    of_two = {**GPU, "name": "two", "failures": {"of": 2, "at": 1}, "within": {"min": 0.2}}
+    spec = with_strategy({"canary": {"weights": ["5%"]}}, ERRORS, GPU, of_two)
+    gpu, two = spec.checks[1], spec.checks[2]
+    query = core_checks.GaugeQuery("main", 'avg(gpu{version="{{version}}"})')
+    assert (gpu.metric, gpu.query) == (core_checks.Metric.GAUGE, query)
+    assert gpu.limit == core_checks.Within(most=0.9, of=5, at=3)
+    assert two.limit == core_checks.Within(least=0.2, of=2, at=1)

@@ -9,7 +9,7 @@ import pytest
 
 from controller.adapters.routers import RouterRegistry
 from controller.core.analysis.inputs import Missing
-from controller.core.checks import AtMost, Check, Lack, Metric, PrometheusQuery
+from controller.core.checks import AtMost, Check, Lack, Metric, Query
 from controller.core.effects import Effect, EffectOutcome, Hook, HookAt
 from controller.core.spec import (
     CanaryStage,
@@ -105,7 +105,7 @@ class Post:
 class NoCounters:
     """No provider is configured."""
 
-    async def counts(self, query: PrometheusQuery, version: str) -> Missing:
+    async def counts(self, query: Query, version: str) -> Missing:
         return Missing(f"no provider {query.provider} is configured")
 
 

@@ -15,7 +15,7 @@ from controller.adapters.routers import RouterRegistry
 from controller.api import view
 from controller.api.shown import Seen
 from controller.core.analysis.inputs import Missing
-from controller.core.checks import PrometheusQuery
+from controller.core.checks import Query
 from controller.core.effects import Effect, EffectOutcome
 from controller.core.spec import Spec, VersionSpec, Warmup
 from controller.core.status import Decision, VersionObserved, Workload
@@ -81,7 +81,7 @@ class Silent:
     def outcomes(self, key: str) -> tuple[EffectOutcome, ...]:
         return ()
 
-    async def counts(self, query: PrometheusQuery, version: str) -> Missing:
+    async def counts(self, query: Query, version: str) -> Missing:
         return Missing("nobody counts")
 
 

@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from controller.adapters.prometheus.counters import PrometheusCounters, Provider
-from controller.core.analysis.inputs import Counts, Missing
-from controller.core.checks import PrometheusQuery
+from controller.core.analysis.inputs import Measurement
+from controller.core.checks import PrometheusQuery, Query
 
 QUERY = PrometheusQuery(
     "main", 'errors_total{version="{{version}}"}', 'requests_total{version="{{version}}"}'
@@ -159,14 +159,14 @@ def matrix(*series: dict[str, object], warnings: list[str] | None = None) -> byt
 
 def ask(
     url: str,
-    query: PrometheusQuery = QUERY,
+    query: Query = QUERY,
     version: str = "v8",
     deadline_s: float = 30.0,
     bearer_file: Path | None = None,
-) -> Counts | Missing:
+) -> Measurement:
     """One look, with the patience to wait for its end."""
 
-    async def look() -> Counts | Missing:
+    async def look() -> Measurement:
         provider = Provider("main", url, bearer_file)
         counters = PrometheusCounters([provider], deadline_s=deadline_s)
         try:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from controller.adapters.prometheus.counters import PrometheusCounters, Provider
-from controller.core.analysis.inputs import Counts, Missing
+from controller.core.analysis.inputs import Counts, Measurement, Missing
 from controller.core.checks import PrometheusQuery
 from tests.controller.adapters.prometheus.servers import QUERY, answering, ask, matrix, misbehaving
 
 
-def why(found: Counts | Missing) -> str:
+def why(found: Measurement) -> str:
     assert isinstance(found, Missing), found
     assert "\n" not in found.why
     assert len(found.why) <= 250
@@ -186,7 +186,7 @@ def test_a_bearer_token_is_read_for_every_query_and_its_absence_is_missing(tmp_p
 
 
 def test_a_slow_provider_delays_no_other_and_even_a_crowd_of_questions_ends_at_the_deadline() -> None:
-    async def look(slow: str, quick: str) -> list[Counts | Missing]:
+    async def look(slow: str, quick: str) -> list[Measurement]:
         counters = PrometheusCounters([Provider("slow", slow), Provider("quick", quick)], deadline_s=8)
         query = PrometheusQuery("slow", QUERY.events, QUERY.total)
         crowd = [asyncio.create_task(counters.counts(query, f"v{n}")) for n in range(30)]
@@ -228,7 +228,7 @@ def test_a_provider_that_comes_back_is_asked_again() -> None:
     def talk(connection: socket.socket) -> None:
         answering(answers.pop(0))(connection)
 
-    async def look(url: str) -> list[Counts | Missing]:
+    async def look(url: str) -> list[Measurement]:
         counters = PrometheusCounters([Provider("main", url)])
         try:
             return [await counters.counts(QUERY, "v8") for _ in range(2)]

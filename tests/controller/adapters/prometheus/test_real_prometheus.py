@@ -3,24 +3,27 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
-from controller.core.analysis.inputs import Arms, Counts, Missing
+from controller.core.analysis.inputs import Arms, Counts, Measurement, Missing, Values
 from controller.core.analysis.series import increments
-from controller.core.checks import PrometheusQuery
+from controller.core.checks import GaugeQuery, PrometheusQuery
 from tests.controller.adapters.prometheus.servers import QUERY, Exporter, ask, exporter, prometheus
 
 pytestmark = pytest.mark.needs("prometheus")
 
+M = TypeVar("M", Counts, Values)
 
-def eventually(look: Callable[[], Counts | Missing], holds: Callable[[Counts], bool]) -> Counts:
-    """The first answer for which `holds`."""
+
+def eventually(look: Callable[[], Measurement], holds: Callable[[Any], bool], kind: type[M] = Counts) -> M:
+    """The first answer of that kind for which `holds`."""
     ends_at = time.monotonic() + 60
-    found: Counts | Missing = Missing("not asked")
+    found: Measurement = Missing("not asked")
     while time.monotonic() < ends_at:
         found = look()
-        if isinstance(found, Counts) and holds(found):
+        if isinstance(found, kind) and holds(found):
             return found
         time.sleep(0.2)
     raise AssertionError(found)
@@ -97,3 +100,37 @@ def test_what_is_no_plain_selector_is_refused_in_words(tmp_path: Path, events: s
 def test_a_selector_that_matches_nothing_gives_no_series(tmp_path: Path) -> None:
     with exporter() as source, prometheus(tmp_path, [source.address]) as url:
         assert ask(url) == Counts({}, {})
+
+
+GPU = GaugeQuery("main", 'avg(gpu{version="{{version}}"})')
+
+NO_VALUE = {
+    'avg(gpu{version="{{version}}"}': "`value`: it refused the query (status 400): ",
+    "avg(gpu)": "`value`: it has no {{version}}",
+    'gpu{version="{{version}}"}': "`value` gives 2 series: make it one, with avg(…), max(…) or sum(…)",
+}
+
+
+def test_a_value_is_any_one_number_at_points_that_stay_the_same_however_often_one_asks(
+    tmp_path: Path,
+) -> None:
+    with exporter() as source:
+        source.values['gpu{version="v8",pod="a"}'] = 0.5
+        source.values['gpu{version="v8",pod="b"}'] = 1.0
+        source.values['gpu{version="v7",pod="a"}'] = 99.0
+        with prometheus(tmp_path, [source.address]) as url:
+            found = eventually(lambda: ask(url, GPU), lambda values: bool(values.samples), Values)
+            assert {value for _, value in found.samples} == {0.75}
+            assert all(at % 15 == 0 for at, _ in found.samples)
+            again = ask(url, GPU)
+            assert isinstance(again, Values)
+            assert set(found.samples) <= set(again.samples)
+            for value, said in NO_VALUE.items():
+                refused = ask(url, GaugeQuery("main", value))
+                assert isinstance(refused, Missing)
+                assert said in refused.why
+
+
+def test_a_value_of_nothing_has_no_points(tmp_path: Path) -> None:
+    with exporter() as source, prometheus(tmp_path, [source.address]) as url:
+        assert ask(url, GPU) == Values(())
