@@ -6,6 +6,7 @@ On the standard library's client, a connection for each call: a rollback is over
 import getpass
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from controller.cli.failures import Away, Failure, refusal
 from controller.cli.lookup import pick
+from controller.cli.serving import is_loopback
 
 CALL_TIMEOUT_S: Final = 10.0
 CALL_TIMEOUT_LEAST_S: Final = 0.1
@@ -30,13 +32,15 @@ Json = dict[str, Any]
 class Where:
     """Where the caller says the API is: an address with a token file, or the state folder of `headgate up`.
 
-    `also_tried` says what else was looked for, if anything.
+    `also_tried` says what else was looked for, if anything; `ca_file` holds the authorities that its certificate may be
+    of, None: those of the machine.
     """
 
     state: Path
     api: str | None = None
     token_file: Path | None = None
     also_tried: str = ""
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,7 @@ class LocalClient:
         """The answer, if it is a good one; Away when there is none, Failure when it is a refusal."""
         url, token_file = _endpoint(self._where)
         base = _split(url)
+        tls = _trusting(base, self._where.ca_file)
         if self._deadline is not None:
             timeout = min(timeout, max(self._deadline - time.monotonic(), CALL_TIMEOUT_LEAST_S))
         asked = quote(f"{base.path.rstrip('/')}{path}", safe="/%") + (
@@ -180,7 +185,12 @@ class LocalClient:
         )
         sent = {"authorization": f"Bearer {_token(token_file)}", **(headers or {})}
         try:
-            answer = _exchange(base, timeout, method, asked, sent, json)
+            answer = _exchange(base, tls, timeout, method, asked, sent, json)
+        except ssl.SSLCertVerificationError as error:
+            raise Failure(
+                f"the certificate of {url} is refused: {error.verify_message}",
+                "name the authority it is of with --api-ca FILE, such as ca.crt of the ConfigMap headgate-ca",
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             raise Away(
                 f"the controller at {url} does not answer: {str(error) or type(error).__name__}",
@@ -204,8 +214,26 @@ def _split(url: str) -> SplitResult:
     return found
 
 
+def _trusting(base: SplitResult, ca_file: Path | None) -> ssl.SSLContext | None:
+    """TLS to the address, None in clear; Failure where the token would leave the machine so."""
+    if base.scheme == "http":
+        if not is_loopback(base.hostname or ""):
+            raise Failure(
+                f"the token would go to {base.netloc} in clear",
+                "write https://, or reach it by a port of this machine (kubectl port-forward)",
+            )
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError) as error:
+        raise Failure(
+            f"the authorities in {ca_file} cannot be read: {error}", "name a file of certificates in PEM form"
+        ) from error
+
+
 def _exchange(
     base: SplitResult,
+    tls: ssl.SSLContext | None,
     timeout_s: float,
     method: str,
     asked: str,
@@ -213,8 +241,12 @@ def _exchange(
     data: Mapping[str, Any] | None,
 ) -> _Answer:
     """One request and its answer; no proxy sees the token, and no redirect is followed."""
-    kind = http.client.HTTPSConnection if base.scheme == "https" else http.client.HTTPConnection
-    connection = kind(base.hostname or "", base.port, timeout=timeout_s)
+    host = base.hostname or ""
+    connection = (
+        http.client.HTTPConnection(host, base.port, timeout=timeout_s)
+        if tls is None
+        else http.client.HTTPSConnection(host, base.port, timeout=timeout_s, context=tls)
+    )
     body, more = None, {}
     if data is not None:
         body, more = json.dumps(data).encode(), {"content-type": "application/json"}

@@ -54,7 +54,12 @@ def api_options(command: Command) -> Command:
     """Where the rollouts are; the command gets a `client`."""
 
     @state_option()
-    @click.option("--api", metavar="URL", help="The address of the API of `headgate up`.")
+    @click.option("--api", metavar="URL", help="The address of the API of `headgate up`, or of a controller.")
+    @click.option(
+        "--api-ca",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Believe that API if its certificate is of an authority in this file (PEM).  [default: the machine's]",
+    )
     @click.option(
         "--token-file",
         type=click.Path(path_type=Path, dir_okay=False),

@@ -28,6 +28,7 @@ class Said:
     state: Path | None = None
     api: str | None = None
     token_file: Path | None = None
+    api_ca: Path | None = None
     context: str | None = None
     kubeconfig: str | None = None
     namespace: str | None = None
@@ -72,7 +73,7 @@ def _has_cluster() -> bool:
 
 def _local(said: Said) -> Client:
     also = "" if said.is_of_this_machine else ", and there is no kubeconfig"
-    where = Where(said.state or STATE_DEFAULT, said.api, said.token_file, also)
+    where = Where(said.state or STATE_DEFAULT, said.api, said.token_file, also, said.api_ca)
     return LocalClient(where, said.namespace)
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import socket
 import ssl
+import subprocess
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.cluster.relay import Relay
 from tests.cluster.secured import Secured
 from tests.cluster.testbed.cluster import Testbed
 from tests.cluster.testbed.programs import free_port
-from tests.cluster.whole import NAME, install, rollout, until
+from tests.cluster.whole import HEADGATE, NAME, install, rollout, until
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -31,6 +32,11 @@ def is_served_by(port: int, authority: bytes) -> bool:
             return True
     except OSError:  # it is not there, or not believed
         return False
+
+
+def told(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+    """What a command says."""
+    return subprocess.run([*words], capture_output=True, text=True, check=False, timeout=100)
 
 
 def encoded(**parts: bytes) -> dict[str, str]:
@@ -116,6 +122,21 @@ def test_somebody_elses_certificate_is_taken_from_files_and_followed_when_it_cha
         whole.start()
         whole.phase_is("Healthy")
         until("the router is ready", whole.ready.exists, 60, whole.says)
+        asked = (
+            HEADGATE,
+            "get",
+            "-A",
+            "--api",
+            f"https://localhost:{whole.api_port}",
+            "--token-file",
+            whole.token,
+        )
+        believing = told(*asked, "--api-ca", whole.ca)
+        assert (believing.returncode, NAME in believing.stdout) == (0, True), believing.stderr
+        doubting = told(*asked)
+        assert doubting.returncode == 1
+        assert "is refused" in doubting.stderr
+        assert "--api-ca FILE" in doubting.stderr
         renew(other)
         until("the other one serves", lambda: is_served_by(whole.api_port, other.certificate), 60, whole.says)
         assert not whole.published()

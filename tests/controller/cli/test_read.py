@@ -370,6 +370,24 @@ def test_the_api_can_be_named_without_a_state_folder(here: World, tmp_path: Path
     assert here.run("get", "--api", url, "--token-file", str(token)).exit_code == 0
 
 
+def test_a_token_is_not_sent_out_of_this_machine_in_clear(here: World, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
+    result = here.run("get", "--api", "http://192.0.2.1:7000", "--token-file", str(token))
+    assert result.exit_code == 1
+    assert "192.0.2.1:7000 in clear" in result.output
+    assert "https://" in result.output
+
+
+def test_authorities_that_cannot_be_read_are_named(here: World, tmp_path: Path) -> None:
+    token, ca = tmp_path / "token", tmp_path / "ca.crt"
+    token.write_text("s3cret\n")
+    words = ("get", "--api", "https://127.0.0.1:1", "--token-file", str(token), "--api-ca", str(ca))
+    assert f"authorities in {ca} cannot be read" in here.run(*words).output
+    ca.write_text("nothing")
+    assert f"authorities in {ca} cannot be read" in here.run(*words).output
+
+
 def test_version_says_headgate_and_wire(here: World) -> None:
     assert here.run("version").output.startswith("headgate 0.1.0, wire 1, Python 3.")
     assert json.loads(here.run("version", "-o", "json").output)["reads"] == [1]
