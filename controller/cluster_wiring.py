@@ -30,7 +30,7 @@ from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.store import GROUP, VERSION, KubernetesStore
 from controller.adapters.kubernetes.store import PLURAL as ROLLOUTS
 from controller.adapters.kubernetes.workloads import KubernetesWorkloads
-from controller.adapters.prometheus.counters import PrometheusCounters, Provider
+from controller.adapters.prometheus.counters import PrometheusCounters
 from controller.adapters.routers import RouterRegistry
 from controller.adapters.warmup import Warmer
 from controller.api import view
@@ -206,7 +206,7 @@ async def _serve(
     if cluster.serving is not None:
         stack.push_async_callback(_ended, asyncio.create_task(cluster.serving.lead()))
     stack.push_async_callback(store.flush)
-    counters = PrometheusCounters(Provider(name, url) for name, url in settings.providers.items())
+    counters = PrometheusCounters(settings.providers)
     stack.push_async_callback(counters.close)
     effects = HttpEffects(sinks=settings.sinks, allowed=settings.allowed_hooks, on_news=queue.add, log=log)
     stack.push_async_callback(effects.close)
@@ -233,6 +233,7 @@ async def _serve(
         workloads=cluster.workloads,
         warmth=warmer,
         routers=cluster.routers,
+        entrance=cluster.workloads.entrance,
         gatherer=gatherer,
         effects=effects,
         compile_document=lambda stored: _compiled(compiler, stored),
@@ -337,7 +338,7 @@ def _connect(settings: ClusterSettings) -> Cluster:
         return None if found is None else wanted(found)
 
     registry = RouterRegistry(store, time.time, on_router)
-    gateways = Gateways(writer, namespace, queue.add, time.time, log)
+    gateways = Gateways(writer, namespace, queue.add, time.time, log, wanted=wanted_route)
     routers = Routers(registry, gateways, wanted_route)
     metrics = Metrics(lambda: _statuses(store))
     return Cluster(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from controller.crd import Parsed
+from controller.crd.providers import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class LocalSettings:
     `rollouts` are applied at start, unless they are what was applied at the last one. `state_dir` holds all that survives: the database, the token, logs, each
     router's run directory with its records. `router_listen` is where the first rollout's clients come (HOST:PORT;
     further rollouts get free ports), `api_listen` where the API is; port 0 takes a free one and keeps it in
-    `state_dir`. `providers` are Prometheus servers, name → URL; `sinks` what
+    `state_dir`. `providers` are Prometheus servers by name; `sinks` what
     notifications may name, name → URL; `allowed_hooks` prefixes of URLs that hooks may reach although they lead to this machine. Without `start_router` routers are somebody else's.
     """
 
@@ -23,7 +24,7 @@ class LocalSettings:
     router_listen: str = "127.0.0.1:8080"
     api_listen: str = "127.0.0.1:0"
     workers: int = 1
-    providers: Mapping[str, str] = field(default_factory=dict)
+    providers: Mapping[str, Provider] = field(default_factory=dict)
     sinks: Mapping[str, str] = field(default_factory=dict)
     allowed_hooks: tuple[str, ...] = ()
     start_router: bool = True
@@ -50,6 +51,6 @@ class ClusterSettings:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     api_names: tuple[str, ...] = ()
-    providers: Mapping[str, str] = field(default_factory=dict)
+    providers: Mapping[str, Provider] = field(default_factory=dict)
     sinks: Mapping[str, str] = field(default_factory=dict)
     allowed_hooks: tuple[str, ...] = ()

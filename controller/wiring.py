@@ -21,7 +21,7 @@ from typing import Any, Final
 from controller.adapters.effects import HttpEffects
 from controller.adapters.processes import LocalWorkloads
 from controller.adapters.processes.router import RouterCommand, RouterFailed, RouterProcess
-from controller.adapters.prometheus.counters import PrometheusCounters, Provider
+from controller.adapters.prometheus.counters import PrometheusCounters
 from controller.adapters.routers import RouterRegistry
 from controller.adapters.sqlite import SqliteStore
 from controller.adapters.warmup import Warmer
@@ -147,7 +147,7 @@ async def _build(settings: LocalSettings) -> tuple[Local, Any]:
     warmer = Warmer(
         lambda key, warmup: recorded(_run_folder(settings, key) / RECORDS, warmup), queue.add, log
     )
-    counters = PrometheusCounters(Provider(name, url) for name, url in settings.providers.items())
+    counters = PrometheusCounters(settings.providers)
     gatherer = Gatherer(counters, queue.add)
     effects = HttpEffects(sinks=settings.sinks, allowed=settings.allowed_hooks, on_news=queue.add, log=log)
     next_at: dict[str, float | None] = {}

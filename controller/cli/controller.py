@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import click
 
 from controller.cli.failures import end
 from controller.cli.options import DurationType
-from controller.cli.serving import AddressType, hook_option, is_loopback, provider_option, sink_option
+from controller.cli.serving import AddressType, hook_option, is_loopback, provider_options, sink_option
+from controller.crd.providers import Provider
 from controller.settings import ClusterSettings
 
 LEASE_S_MIN = 2
@@ -98,7 +100,7 @@ class NameType(click.ParamType[str]):
     help=f"How long leadership lasts without being renewed, {LEASE_S_MIN} to {LEASE_S_MAX} s: after a crash of the "
     "leader another takes over so much later.",
 )
-@provider_option
+@provider_options
 @sink_option
 @hook_option
 def controller(
@@ -114,7 +116,7 @@ def controller(
     token_file: Path | None,
     leader_election: bool,
     lease_s: float,
-    providers: tuple[tuple[str, str], ...],
+    providers: Mapping[str, Provider],
     sinks: tuple[tuple[str, str], ...],
     allowed_hooks: tuple[str, ...],
 ) -> None:
@@ -147,7 +149,7 @@ def controller(
         token_file=token_file,
         leader_election=leader_election,
         lease_s=lease_s,
-        providers=dict(providers),
+        providers=providers,
         sinks=dict(sinks),
         allowed_hooks=allowed_hooks,
     )

@@ -1,10 +1,16 @@
 """What the verbs that run a controller are told: where to listen, and what rollouts may name and reach."""
 
+import functools
 import ipaddress
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
+
+from controller.crd import Refused
+from controller.crd.providers import Provider, read_providers
 
 
 class AddressType(click.ParamType[str]):
@@ -62,13 +68,40 @@ class UrlPrefixType(click.ParamType[str]):
         return str(value)
 
 
-provider_option = click.option(
-    "--prometheus",
-    "providers",
-    type=NamedUrlType("main=http://127.0.0.1:9090"),
-    multiple=True,
-    help="A Prometheus that checks may name. May be given again.",
-)
+def provider_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which metric providers there are; the command gets them by name, as `providers`."""
+
+    @click.option(
+        "--prometheus",
+        type=NamedUrlType("main=http://127.0.0.1:9090"),
+        multiple=True,
+        help="A Prometheus that checks may name. May be given again.",
+    )
+    @click.option(
+        "--providers",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A file of them, with credentials, authorities and limits: see docs/providers.md.",
+    )
+    @functools.wraps(command)
+    def with_providers(prometheus: tuple[tuple[str, str], ...], providers: Path | None, **more: Any) -> Any:
+        return command(providers=_providers(prometheus, providers), **more)
+
+    return with_providers
+
+
+def _providers(named: tuple[tuple[str, str], ...], path: Path | None) -> dict[str, Provider]:
+    """All of them; click's usage error with everything that is wrong with the file."""
+    found = {} if path is None else read_providers(path)
+    if isinstance(found, Refused):
+        told = "".join(f"\n  {fault}" for fault in found.faults)
+        raise click.BadParameter(f"{path} is not accepted:{told}", param_hint="'--providers'")
+    for name, url in named:
+        if name in found:
+            raise click.BadParameter(f"{name} is there twice", param_hint="'--prometheus'")
+        found = {**found, name: Provider(url=url)}
+    return dict(found)
+
+
 sink_option = click.option(
     "--sink",
     "sinks",

@@ -1,5 +1,6 @@
 """`headgate up`: controller and router on this machine."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -7,8 +8,9 @@ import click
 from controller.cli import files
 from controller.cli.failures import end
 from controller.cli.options import state_option
-from controller.cli.serving import AddressType, hook_option, provider_option, sink_option
+from controller.cli.serving import AddressType, hook_option, provider_options, sink_option
 from controller.cli.where import STATE_DEFAULT
+from controller.crd.providers import Provider
 from controller.settings import LocalSettings
 
 
@@ -43,7 +45,7 @@ from controller.settings import LocalSettings
     show_default=True,
     help="The router's worker processes.",
 )
-@provider_option
+@provider_options
 @sink_option
 @hook_option
 @click.option("--no-router", is_flag=True, help="Start the controller only; run `headgate router` yourself.")
@@ -53,7 +55,7 @@ def up(
     listen: str,
     api: str,
     workers: int,
-    providers: tuple[tuple[str, str], ...],
+    providers: Mapping[str, Provider],
     sinks: tuple[tuple[str, str], ...],
     allowed_hooks: tuple[str, ...],
     no_router: bool,
@@ -77,7 +79,7 @@ def up(
         router_listen=listen,
         api_listen=api,
         workers=workers,
-        providers=dict(providers),
+        providers=providers,
         sinks=dict(sinks),
         allowed_hooks=allowed_hooks,
         start_router=not no_router,

@@ -110,14 +110,17 @@ def _unknown(location: tuple[str | int, ...], model: type[BaseModel]) -> str:
 
 def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel] | None:
     """The model whose field the location names; None where a plain mapping is."""
+    is_key = False
     for part in location:
-        if isinstance(part, int):
+        if isinstance(part, int) or is_key:
+            is_key = False
             continue
         fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        found = _model_in(fields[part].annotation) if part in fields else None
+        kind = fields[part].annotation if part in fields else None
+        found = _model_in(kind)
         if found is None:
             return None
-        model = found
+        model, is_key = found, typing.get_origin(kind) is dict
     return model
 
 

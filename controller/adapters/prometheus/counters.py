@@ -5,98 +5,127 @@ they were scraped, so a dead exporter cannot pass for a quiet one, as it can for
 and what a restarted controller missed is still in it. A gauge is any expression; it is asked for at the same points in
 time whenever it is asked, so that no point counts twice.
 
-Each provider has threads of its own, so that a slow one delays nobody else's queries.
+Each provider has threads of its own, so that a slow one delays nobody else's queries. Credentials and certificates are
+files that are read again when they change, and never said.
 """
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
+from controller.adapters.prometheus.credentials import Stamp, certificates, credentials
 from controller.adapters.prometheus.promql import for_version
 from controller.adapters.prometheus.session import Answer, Call, Client, Unavailable, one_line
 from controller.core.analysis.inputs import Counts, Measurement, Missing, Samples, Values
 from controller.core.checks import GaugeQuery, PrometheusQuery, Query
+from controller.crd.providers import Provider
 
 WINDOW_S: Final = 300
 STEP_S: Final = 15
-DEADLINE_S: Final = 5.0
-CONCURRENCY: Final = 4
+TURN_S: Final = 60.0
+"""Who would wait longer for a turn is told that too much is asked."""
+
 SERIES_MAX: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """A Prometheus by the name that specs use. `bearer_file` is read before every query, so that it may be rotated."""
+@dataclass(slots=True)
+class _Asked:
+    """A provider with threads and connections of its own: another provider's slowness cannot take them.
+
+    `idle` connections are of the files with that `stamp`. `free_at`: when the next query may begin, on the loop's clock.
+    """
 
     name: str
-    url: str
-    bearer_file: Path | None = None
-
-
-@dataclass(slots=True)
-class _Threads:
-    """A provider's own threads and connections: another provider's slowness cannot take them."""
-
     provider: Provider
     pool: ThreadPoolExecutor
     idle: list[Client] = field(default_factory=list)
+    stamp: Stamp = ()
+    free_at: float = 0.0
 
 
 class PrometheusCounters:
-    """Counters from configured Prometheus servers. Every answer comes within `deadline_s`, waiting for a thread included."""
+    """What configured Prometheus servers know, by their names in specs. Every answer comes within the provider's
+    `timeout` and, before that, at most `TURN_S` of waiting for its turn."""
 
-    def __init__(self, providers: Iterable[Provider], *, deadline_s: float = DEADLINE_S) -> None:
-        self._threads = {
-            provider.name: _Threads(provider, ThreadPoolExecutor(CONCURRENCY, f"prometheus-{provider.name}"))
-            for provider in providers
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        self._asked = {
+            name: _Asked(
+                name, provider, ThreadPoolExecutor(provider.limits.concurrency, f"prometheus-{name}")
+            )
+            for name, provider in providers.items()
         }
-        self._deadline_s = deadline_s
 
     async def counts(self, query: Query, version: str) -> Measurement:
         """What was measured of this version in the last minutes; Missing says why there is nothing."""
-        threads = self._threads.get(query.provider)
-        if threads is None:
-            known = ", ".join(sorted(self._threads)) or "none"
+        asked = self._asked.get(query.provider)
+        if asked is None:
+            known = ", ".join(sorted(self._asked)) or "none"
             return Missing(
                 f"{query.provider!r} is no metric provider of this controller (configured: {known})"
             )
-        call = Call(self._deadline_s)
-        work = asyncio.get_running_loop().run_in_executor(threads.pool, _ask, threads, query, version, call)
+        limits, loop = asked.provider.limits, asyncio.get_running_loop()
+        turn_s = max(asked.free_at - loop.time(), 0.0)
+        if turn_s > TURN_S:
+            return Missing(
+                f"prometheus {asked.name!r}: more is asked than its limit of {limits.per_second:g} a second"
+            )
+        asked.free_at = loop.time() + turn_s + 1 / limits.per_second
+        await asyncio.sleep(turn_s)
+        call = Call(limits.timeout)
+        work = loop.run_in_executor(asked.pool, _ask, asked, query, version, call)
         try:
-            async with asyncio.timeout(self._deadline_s):  # wait_for swallows a cancellation that meets the answer
+            async with asyncio.timeout(
+                limits.timeout
+            ):  # wait_for swallows a cancellation that meets the answer
                 return await work
         except TimeoutError:
-            return Missing(f"prometheus {query.provider!r}: it did not answer within {self._deadline_s:g} s")
+            return Missing(f"prometheus {asked.name!r}: it did not answer within {limits.timeout:g} s")
         finally:
             call.abort()
 
     async def close(self) -> None:
         """Ends every thread; nothing may be asked any more."""
-        for threads in self._threads.values():
-            await asyncio.to_thread(threads.pool.shutdown, wait=True, cancel_futures=True)
-            for client in threads.idle:
+        for asked in self._asked.values():
+            await asyncio.to_thread(asked.pool.shutdown, wait=True, cancel_futures=True)
+            for client in asked.idle:
                 client.close()
 
 
-def _ask(threads: _Threads, query: Query, version: str, call: Call) -> Measurement:
+def _ask(asked: _Asked, query: Query, version: str, call: Call) -> Measurement:
     """The answer, in a thread of the provider."""
-    client = threads.idle.pop() if threads.idle else Client(threads.provider.url)
-    name = f"prometheus {threads.provider.name!r}"
+    name, client = f"prometheus {asked.name!r}", None
     try:
-        headers = _headers(threads.provider)
+        client, stamp = _client(asked)
+        headers = credentials(asked.provider)
         if isinstance(query, GaugeQuery):
             found: Measurement = _values(client, query, version, headers, call)
         else:
             found = _counts(client, query, version, headers, call)
     except (Unavailable, ValueError) as error:
-        client.close()
+        if client is not None:
+            client.close()
         return Missing(one_line(f"{name}: {error}"))
-    threads.idle.append(client)
+    if stamp == asked.stamp:
+        asked.idle.append(client)
+    else:
+        client.close()
     return found
+
+
+def _client(asked: _Asked) -> tuple[Client, Stamp]:
+    """A connection that was made with the certificates as they are now, and what those are."""
+    stamp = certificates(asked.provider)
+    if stamp != asked.stamp:
+        asked.stamp = stamp
+        while asked.idle:
+            asked.idle.pop().close()
+    try:
+        return asked.idle.pop(), stamp
+    except IndexError:  # another thread was quicker, or there is none
+        return Client(asked.provider), stamp
 
 
 def _values(
@@ -127,16 +156,6 @@ def _counts(
         total={labels: series.samples for labels, series in total.items()},
         warnings=(*warnings, *more),
     )
-
-
-def _headers(provider: Provider) -> dict[str, str]:
-    if provider.bearer_file is None:
-        return {}
-    try:
-        token = provider.bearer_file.read_text("ascii").strip()
-    except (OSError, UnicodeError) as error:
-        raise Unavailable(f"its bearer file could not be read ({type(error).__name__})") from error
-    return {"Authorization": f"Bearer {token}"}
 
 
 @dataclass(frozen=True, slots=True)

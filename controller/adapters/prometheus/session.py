@@ -22,6 +22,8 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Retry
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
+from controller.crd.providers import Provider
+
 BODY_BYTES_MAX: Final = 5 * 1024 * 1024
 CONNECT_S: Final = 2.0
 _CHUNK_BYTES: Final = 64 * 1024
@@ -170,9 +172,12 @@ class Session(requests.Session):
 class Client:
     """One connection to one provider, for one thread at a time."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, provider: Provider) -> None:
         self._session = Session()
-        self._connect = PrometheusConnect(url=url.rstrip("/"), retry=Retry(0), session=self._session)
+        self._connect = PrometheusConnect(url=provider.url.rstrip("/"), retry=Retry(0), session=self._session)
+        tls = provider.tls
+        self._session.verify = tls.ca_file or True
+        self._session.cert = None if not tls.cert_file or not tls.key_file else (tls.cert_file, tls.key_file)
 
     def query(self, promql: str, headers: Mapping[str, str], call: Call) -> Answer:
         """What an instant query gives, within the deadline of `call`; Unavailable says in one line why it gives nothing."""

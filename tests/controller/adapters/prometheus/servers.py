@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-from controller.adapters.prometheus.counters import PrometheusCounters, Provider
+from controller.adapters.prometheus.counters import PrometheusCounters
 from controller.core.analysis.inputs import Measurement
 from controller.core.checks import PrometheusQuery, Query
+from controller.crd.providers import Limits, Provider
 
 QUERY = PrometheusQuery(
     "main", 'errors_total{version="{{version}}"}', 'requests_total{version="{{version}}"}'
@@ -60,13 +62,17 @@ def exporter() -> Iterator[Exporter]:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: list[str]) -> Iterator[str]:
-    """The address of a real Prometheus that scrapes the targets every second; it ends with the block."""
+def prometheus(folder: Path, targets: list[str], web: dict[str, Any] | None = None) -> Iterator[str]:
+    """The address of a real Prometheus that scrapes the targets every second; it ends with the block.
+
+    With `web`, the content of its web.config.file, it asks for credentials or serves by TLS.
+    """
     config = {
         "global": {"scrape_interval": "1s"},
         "scrape_configs": [{"job_name": "models", "static_configs": [{"targets": targets}]}],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config))
+    (folder / "web.yml").write_text(json.dumps(web or {}))
     log = folder / "prometheus.log"
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -74,15 +80,17 @@ def prometheus(folder: Path, targets: list[str]) -> Iterator[str]:
                 "prometheus",
                 f"--config.file={folder / 'prometheus.yml'}",
                 f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.config.file={folder / 'web.yml'}",
                 "--web.listen-address=127.0.0.1:0",
             ],
             stdout=out,
             stderr=subprocess.STDOUT,
         )
     try:
-        url = f"http://{_address(log, process)}"
-        _wait_until_ready(url)
-        yield url
+        address = _address(log, process)
+        if web is None:
+            _wait_until_ready(f"http://{address}")
+        yield f"{'http' if web is None or 'tls_server_config' not in web else 'https'}://{address}"
     finally:
         process.terminate()
         process.wait(30)
@@ -109,15 +117,20 @@ def _wait_until_ready(url: str) -> None:
 
 
 @contextmanager
-def misbehaving(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """The address of a server that reads a request and then does with the connection what `talk` does."""
+def misbehaving(
+    talk: Callable[[socket.socket], None], heard: Callable[[bytes], None] = lambda head: None
+) -> Iterator[str]:
+    """The address of a server that reads a request, which is `heard`, and then does with the connection what `talk`
+    does."""
     listener = socket.create_server(("127.0.0.1", 0))
     open_connections: list[socket.socket] = []
 
     def serve(connection: socket.socket) -> None:
         with suppress(OSError):
-            while b"\r\n\r\n" not in connection.recv(65536):
-                pass
+            head = b""
+            while b"\r\n\r\n" not in head and (part := connection.recv(65536)):
+                head += part
+            heard(head)
             talk(connection)
         connection.close()
 
@@ -157,18 +170,23 @@ def matrix(*series: dict[str, object], warnings: list[str] | None = None) -> byt
     return json.dumps({**answer, "warnings": warnings or []}).encode()
 
 
+def patient(url: str, timeout_s: float = 30.0, **more: Any) -> Provider:
+    """A provider at that address that has so long for an answer."""
+    return Provider(
+        url=url, limits=Limits.model_validate({"perSecond": 1000, "timeout": f"{timeout_s:g}s"}), **more
+    )
+
+
 def ask(
     url: str,
     query: Query = QUERY,
     version: str = "v8",
-    deadline_s: float = 30.0,
-    bearer_file: Path | None = None,
+    provider: Provider | None = None,
 ) -> Measurement:
     """One look, with the patience to wait for its end."""
 
     async def look() -> Measurement:
-        provider = Provider("main", url, bearer_file)
-        counters = PrometheusCounters([provider], deadline_s=deadline_s)
+        counters = PrometheusCounters({"main": provider or patient(url)})
         try:
             return await counters.counts(query, version)
         finally:

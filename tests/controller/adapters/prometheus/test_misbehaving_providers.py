@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from controller.adapters.prometheus.counters import PrometheusCounters, Provider
+from controller.adapters.prometheus.counters import PrometheusCounters
 from controller.core.analysis.inputs import Counts, Measurement, Missing
 from controller.core.checks import PrometheusQuery
-from tests.controller.adapters.prometheus.servers import QUERY, answering, ask, matrix, misbehaving
+from controller.crd.providers import Auth
+from tests.controller.adapters.prometheus.servers import QUERY, answering, ask, matrix, misbehaving, patient
 
 
 def why(found: Measurement) -> str:
@@ -59,7 +60,7 @@ def trickle_body(connection: socket.socket) -> None:
 @pytest.mark.parametrize("talk", [hang, trickle_head, trickle_body])
 def test_a_provider_that_never_finishes_is_missing_at_the_deadline_and_its_thread_ends(talk) -> None:
     with misbehaving(talk) as url:
-        found = why(ask(url, deadline_s=1.0))
+        found = why(ask(url, provider=patient(url, 1.0)))
         assert "it did not answer" in found
         ends_at = time.monotonic() + 30
         while any(thread.name.startswith("prometheus-main") for thread in threading.enumerate()):
@@ -70,7 +71,7 @@ def test_a_provider_that_never_finishes_is_missing_at_the_deadline_and_its_threa
 def test_503_with_retry_after_an_hour_is_missing_at_once() -> None:
     with misbehaving(answering(b"busy", "503 Service Unavailable", ("Retry-After: 3600",))) as url:
         started = time.monotonic()
-        assert why(ask(url, deadline_s=60)).endswith("it answered with status 503")
+        assert why(ask(url, provider=patient(url, 60))).endswith("it answered with status 503")
         assert time.monotonic() - started < 50
 
 
@@ -100,7 +101,7 @@ def test_a_body_of_ten_gigabytes_is_left_after_five_mebibytes() -> None:
             sent += connection.send(b" " * 65536)
 
     with misbehaving(flood) as url:
-        assert "larger than 5 MiB" in why(ask(url, deadline_s=60))
+        assert "larger than 5 MiB" in why(ask(url, provider=patient(url, 60)))
     assert sent < 60_000_000
 
 
@@ -180,14 +181,20 @@ def test_a_bearer_token_is_read_for_every_query_and_its_absence_is_missing(tmp_p
     token = tmp_path / "token"
     token.write_text("s3cret\n")
     with misbehaving(answering(matrix())) as url:
-        assert ask(url, bearer_file=token) == Counts({}, {})
+        provider = patient(url, auth=Auth.model_validate({"bearerFile": str(token)}))
+        assert ask(url, provider=provider) == Counts({}, {})
         token.unlink()
-        assert "bearer file could not be read" in why(ask(url, bearer_file=token))
+        assert "its bearerFile" in why(ask(url, provider=provider))
+        assert "no such file or directory" in why(ask(url, provider=provider))
+        token.write_text("two\nlines")
+        refused = why(ask(url, provider=provider))
+        assert "holds no credential: one line of text is wanted" in refused
+        assert "two" not in refused
 
 
 def test_a_slow_provider_delays_no_other_and_even_a_crowd_of_questions_ends_at_the_deadline() -> None:
     async def look(slow: str, quick: str) -> list[Measurement]:
-        counters = PrometheusCounters([Provider("slow", slow), Provider("quick", quick)], deadline_s=8)
+        counters = PrometheusCounters({"slow": patient(slow, 8), "quick": patient(quick, 8)})
         query = PrometheusQuery("slow", QUERY.events, QUERY.total)
         crowd = [asyncio.create_task(counters.counts(query, f"v{n}")) for n in range(30)]
         found = await counters.counts(PrometheusQuery("quick", QUERY.events, QUERY.total), "v8")
@@ -205,7 +212,7 @@ def test_a_slow_provider_delays_no_other_and_even_a_crowd_of_questions_ends_at_t
 
 def test_a_cancelled_question_leaves_no_thread_behind() -> None:
     async def look(url: str) -> None:
-        counters = PrometheusCounters([Provider("main", url)], deadline_s=600)
+        counters = PrometheusCounters({"main": patient(url, 60)})
         task = asyncio.create_task(counters.counts(QUERY, "v8"))
         await asyncio.to_thread(asked.wait, 30)
         task.cancel()
@@ -229,7 +236,7 @@ def test_a_provider_that_comes_back_is_asked_again() -> None:
         answering(answers.pop(0))(connection)
 
     async def look(url: str) -> list[Measurement]:
-        counters = PrometheusCounters([Provider("main", url)])
+        counters = PrometheusCounters({"main": patient(url)})
         try:
             return [await counters.counts(QUERY, "v8") for _ in range(2)]
         finally:

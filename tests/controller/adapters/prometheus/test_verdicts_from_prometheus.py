@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.adapters.prometheus.counters import PrometheusCounters, Provider
+from controller.adapters.prometheus.counters import PrometheusCounters
 from controller.core.analysis.inputs import Arms, Inputs, Roles, StepContext
 from controller.core.analysis.judge import judge
 from controller.core.analysis.state import FRESH, decode_state, encode_state
 from controller.core.checks import Check, CheckResult, Lack, Metric, NoWorse, Verdict
 from controller.core.status import VersionRef
-from tests.controller.adapters.prometheus.servers import QUERY, Exporter, exporter, prometheus
+from tests.controller.adapters.prometheus.servers import QUERY, Exporter, exporter, patient, prometheus
 
 pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(300)]
 
@@ -58,7 +58,7 @@ class Watch:
         return asyncio.run(self._until(wanted))
 
     async def _until(self, wanted: tuple[tuple[Verdict, Lack], ...]) -> CheckResult:
-        counters = PrometheusCounters([Provider("main", self.url)])
+        counters = PrometheusCounters({"main": patient(self.url)})
         ends_at = time.monotonic() + 200
         try:
             while True:
