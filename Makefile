@@ -7,7 +7,7 @@ CODE := headgate controller router examples tests bench scripts
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test properties planted faults cluster cluster-up manifests bench-core check format lock audit clean
+.PHONY: help run run-kube test properties planted faults cluster cluster-up manifests bench-core check format lock audit clean
 
 help: ## this list
 	@echo 'Headgate: takes a new version of an ML model into production without hurting anyone.'
@@ -18,6 +18,9 @@ help: ## this list
 
 run: $(READY) ## the story on real models, live in this terminal, under 3 minutes; results in run/ and run-summary.json
 	@$(PY) examples/digits/story.py
+
+run-kube: $(READY) ## the same story on a real Kubernetes API (`make cluster` first), by kubectl; results in run-kube/
+	@$(PY) -m tests.cluster.testbed $(PY) examples/digits/story.py --cluster --run run-kube --summary run-kube-summary.json
 
 test: $(READY) ## all tests; names loudly what it skips for want of a program (TESTS=path for some of them)
 	@$(PY) -m pytest $(TESTS)
@@ -65,7 +68,7 @@ audit: $(READY) ## known vulnerabilities of the locked packages (needs the netwo
 	@$(PY) -m pip_audit --requirement requirements.lock --require-hashes --disable-pip
 
 clean: ## remove .venv, caches and the results of make run
-	@rm -rf .venv run run-summary.json examples/digits/models dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv run run-summary.json run-kube run-kube-summary.json examples/digits/models dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment: made anew when there is none that works, brought up to date when the lock or pyproject changed.

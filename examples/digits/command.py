@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 HEADGATE = Path(sys.executable).with_name("headgate")
 VERB_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
+
+Found = TypeVar("Found")
 
 
 class Unexpected(Exception):
@@ -83,56 +85,54 @@ class Seen:
 
 @dataclass
 class Headgate:
-    """`headgate up` with its state in `state`, and the other verbs pointed at it."""
+    """What every way to run Headgate has in common: a rollout that is watched, with everything that is kept in `state`."""
+
+    CALLED: ClassVar[tuple[str, ...]]
+    """How its command is called."""
+
+    FIRST: ClassVar[tuple[str, ...]]
+    """The first command that a person types."""
 
     state: Path
     rollout: str
     router: str = ""
     seen: Seen | None = None
     on_change: Callable[[Seen], None] = lambda seen: None
-    _up: subprocess.Popen[bytes] | None = None
     _watch: subprocess.Popen[str] | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def up(self, file: Path) -> None:
-        """Start controller and router, wait until they say where they listen, and begin to watch."""
-        command = [
-            HEADGATE,
-            "up",
-            "-f",
-            file,
-            "--state",
-            self.state,
-            "--listen",
-            "127.0.0.1:0",
-            "--api",
-            "127.0.0.1:0",
-        ]
-        with (self.state.parent / "headgate-up.log").open("wb") as log:
-            self._up = subprocess.Popen(
-                [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        self.router = self._endpoints(deadline=time.monotonic() + VERB_TIMEOUT_S)["router"]
-        watch = [str(HEADGATE), "get", self.rollout, "--watch", "-o", "json", "--state", str(self.state)]
-        self._watch = subprocess.Popen(watch, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        threading.Thread(target=self._read, args=(self._watch,), daemon=True).start()
+    def begin(self, file: Path) -> None:
+        """Start all that is needed for the rollout in `file`, until clients can be sent to `router`; begin to watch."""
+        raise NotImplementedError
 
-    def verb(self, *arguments: str | Path) -> None:
-        """Run one verb to its end; raises Unexpected unless it ends with 0."""
-        try:
-            done = subprocess.run(
-                [HEADGATE, *arguments, "--state", self.state],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=VERB_TIMEOUT_S,
-            )
-        except subprocess.TimeoutExpired as late:
-            raise Unexpected(f"headgate {arguments[0]} was still running after {VERB_TIMEOUT_S} s") from late
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip()
-            raise Unexpected(f"headgate {arguments[0]} ended with {done.returncode}: {said}")
+    def apply(self, file: Path) -> None:
+        """Apply the rollout in `file`, another form of the first."""
+        raise NotImplementedError
+
+    def applies(self, file: str) -> tuple[str, ...]:
+        """The command that a person types for that."""
+        return (*self.FIRST[:1], "apply", "-f", file)
+
+    def typed(self, *arguments: str) -> tuple[str, ...]:
+        """The whole command line of a verb of Headgate."""
+        raise NotImplementedError
+
+    def reports(self, state: Path) -> tuple[str, ...]:
+        """The command that shows the comparison records, where everything is kept in `state`."""
+        raise NotImplementedError
+
+    def stop(self) -> dict[str, int | None]:
+        """Stop all that was started, cleanly; the exit code of each program of Headgate, None if it never ran."""
+        raise NotImplementedError
+
+    @property
+    def logs(self) -> tuple[Path, ...]:
+        """Where to look when something did not happen."""
+        raise NotImplementedError
+
+    def verb(self, *arguments: str) -> None:
+        """Run one verb of Headgate to its end; raises Unexpected unless it ends with 0."""
+        run(*self.typed(*arguments))
 
     def wait(self, what: str, holds: Callable[[Seen], bool], timeout_s: float) -> Seen:
         """The first state of the rollout for which `holds`; raises Unexpected after `timeout_s`."""
@@ -145,40 +145,24 @@ class Headgate:
         last = f"{self.seen.phase}: {self.seen.message}" if self.seen else "nothing was seen of the rollout"
         raise Unexpected(f"{what} did not happen within {timeout_s:g} s ({last})")
 
-    def down(self) -> int | None:
-        """Stop what `up` started, cleanly; the exit code of `headgate up`."""
-        if self._watch is not None:
-            self._watch.terminate()
-            self._watch.wait(STOP_TIMEOUT_S)
-        if self._up is None:
-            return None
-        self._up.terminate()
-        try:
-            return self._up.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._up.kill()
-            return self._up.wait()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.down()
+        self.stop()
 
-    def _endpoints(self, deadline: float) -> dict[str, str]:
-        file = self.state / "endpoint.json"
-        while time.monotonic() < deadline and self._up is not None:
-            if self._up.poll() is not None:
-                break
-            if file.exists():
-                found: dict[str, str] = json.loads(file.read_text())
-                return found
-            time.sleep(0.05)
-        log = self.state.parent / "headgate-up.log"
-        last = (log.read_text(errors="replace").splitlines() or ["it said nothing"])[-1]
-        raise Unexpected(f"headgate up did not start; the end of {log}: {last}")
+    def _follow(self) -> None:
+        """From now on know the newest state of the rollout."""
+        command = self.typed("get", self.rollout, "--watch", "-o", "json")
+        self._watch = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self._read, args=(self._watch,), daemon=True).start()
+
+    def _follow_no_more(self) -> None:
+        if self._watch is not None:
+            self._watch.terminate()
+            self._watch.wait(STOP_TIMEOUT_S)
 
     def _read(self, watch: subprocess.Popen[str]) -> None:
         for line in watch.stdout or ():
@@ -189,3 +173,91 @@ class Headgate:
             with self._changed:
                 self.seen = seen
                 self._changed.notify_all()
+
+
+@dataclass
+class Local(Headgate):
+    """`headgate up` on this machine, and the other verbs pointed at its state."""
+
+    CALLED = ("headgate",)
+    FIRST = ("headgate", "up", "-f", "rollout.yaml")
+
+    _up: subprocess.Popen[bytes] | None = None
+
+    def begin(self, file: Path) -> None:
+        command: list[str | Path] = [
+            HEADGATE,
+            "up",
+            "-f",
+            file,
+            "--state",
+            self.state,
+            "--listen",
+            "127.0.0.1:0",
+            "--api",
+            "127.0.0.1:0",
+        ]
+        self._up = start(self.logs[0], *command)
+        until("headgate up is ready", (self.state / "endpoint.json").exists, self._up, self.logs[0])
+        self.router = json.loads((self.state / "endpoint.json").read_text())["router"]
+        self._follow()
+
+    def apply(self, file: Path) -> None:
+        self.verb("apply", "-f", str(file))
+
+    def typed(self, *arguments: str) -> tuple[str, ...]:
+        return (str(HEADGATE), *arguments, "--state", str(self.state))
+
+    def reports(self, state: Path) -> tuple[str, ...]:
+        return ("headgate", "report", self.rollout, "--state", str(state))
+
+    def stop(self) -> dict[str, int | None]:
+        self._follow_no_more()
+        return {"headgate up": stopped(self._up)}
+
+    @property
+    def logs(self) -> tuple[Path, ...]:
+        return (self.state.parent / "headgate-up.log", self.state / "logs")
+
+
+def run(*command: str | Path, given: str = "") -> str:
+    """Run the command to its end with `given` as its input; what it printed. Raises Unexpected unless it ends with 0."""
+    what = " ".join([Path(command[0]).name, *map(str, command[1:3])])
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, check=False, timeout=VERB_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as late:
+        raise Unexpected(f"{what} was still running after {VERB_TIMEOUT_S} s") from late
+    if done.returncode != 0:
+        raise Unexpected(f"{what} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def start(log: Path, *command: str | Path, folder: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start the command, in `folder`; what it says goes into `log`."""
+    with log.open("wb") as said:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=folder)
+
+
+def until(what: str, holds: Callable[[], Found], process: subprocess.Popen[bytes], log: Path) -> Found:
+    """Wait until it holds; Unexpected, with the end of the log, once the process has ended or it takes too long."""
+    deadline = time.monotonic() + VERB_TIMEOUT_S
+    while not (found := holds()):
+        if process.poll() is not None or time.monotonic() > deadline:
+            last = (log.read_text(errors="replace").splitlines() or ["it said nothing"])[-1]
+            raise Unexpected(f"not within {VERB_TIMEOUT_S} s: {what}; the end of {log}: {last}")
+        time.sleep(0.05)
+    return found
+
+
+def stopped(process: subprocess.Popen[bytes] | None) -> int | None:
+    """Ask it to end, and kill it if it does not; its exit code, None if it was never started."""
+    if process is None:
+        return None
+    process.terminate()
+    try:
+        return process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -61,14 +61,16 @@ class Screen:
         """A line for every decision, stage and end; the message of the moment stands below the table."""
         before, self.seen = self.seen, seen
         told = before.decisions if before else ()
-        for decision in seen.decisions:
-            if decision not in told:
-                self.line(decision.sentence, "cyan")
+        news = [decision for decision in seen.decisions if decision not in told]
+        for decision in news:
+            self.line(decision.sentence, "cyan")
         if seen.candidate and (
             before is None or (before.candidate, before.stage) != (seen.candidate, seen.stage)
         ):
             self.line(f"{seen.candidate}: {seen.stage}", "dim")
         was = before.phase if before else ""
+        if seen.phase == "RollingBack" != was and not news:
+            self.line(seen.message, "cyan")
         if seen.phase != was and seen.is_at_rest:
             why = f"{seen.stable} serves everything" if was == "RollingBack" else seen.message
             self.line(f"{seen.phase}: {why}", STYLES[seen.phase])

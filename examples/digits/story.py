@@ -1,4 +1,4 @@
-"""Headgate's main job on real models, live in a terminal; `make run` calls this.
+"""Headgate's main job on real models, live in a terminal; `make run` calls this, `make run-kube` on a Kubernetes API.
 
 A good version is shadowed, ramped and promoted; a wrong one is stopped before any user saw an answer of it; one that
 breaks under live traffic is rolled back; a blue-green rollout flips, and an operator takes it back. It drives
@@ -9,11 +9,12 @@ every outcome was the expected one.
 import argparse
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from typing import Any
 import measure
 import msgspec
 import train
-from command import Headgate, Unexpected
+from cluster import Cluster
+from command import Headgate, Local, Unexpected
 from rich import box
 from rich.table import Table
 from screen import Screen, Users
@@ -90,8 +92,7 @@ class Story:
         return self._try("v4", timeout_s=150)
 
     def _try(self, version: str, timeout_s: float) -> str:
-        self._say(f"headgate set-target {ROLLOUT} {version}")
-        self.headgate.verb("set-target", ROLLOUT, version)
+        self._type("set-target", ROLLOUT, version)
         seen = self.headgate.wait(
             f"an end of the trial of {version}",
             lambda seen: seen.is_at_rest and seen.last_outcome(version) is not None,
@@ -101,8 +102,8 @@ class Story:
 
     def flip(self) -> str:
         self.screen.chapter("v5, blue-green: everyone moves at once")
-        self._say("headgate apply -f bluegreen.yaml")
-        self.headgate.verb("apply", "-f", HERE / "bluegreen.yaml")
+        self.say(*self.headgate.applies("bluegreen.yaml"))
+        self.headgate.apply(HERE / "bluegreen.yaml")
         self.headgate.wait(
             "the flip to v5", lambda seen: seen.candidate == "v5" and seen.acknowledged == 10_000, 60
         )
@@ -111,9 +112,8 @@ class Story:
 
     def operator_takes_it_back(self) -> str:
         self.screen.chapter("an operator does not like it")
-        self._say(f"headgate rollback {ROLLOUT} --reason 'customers complain'")
         self.commanded_at = time.time()
-        self.headgate.verb("rollback", ROLLOUT, "--reason", "customers complain")
+        self._type("rollback", ROLLOUT, "--reason", "customers complain")
         self.screen.line("the command ended with 0: every router acknowledged")
         seen = self.headgate.wait(
             "the end of v5",
@@ -130,8 +130,14 @@ class Story:
         )
         return f"{seen.last_outcome('v5')}, {seen.stable} is stable"
 
-    def _say(self, command: str) -> None:
-        self.screen.line(f"$ {command}", "bold")
+    def _type(self, *arguments: str) -> None:
+        """Run a verb of Headgate as a person would."""
+        self.say(*self.headgate.CALLED, *arguments)
+        self.headgate.verb(*arguments)
+
+    def say(self, *words: str) -> None:
+        """Show a command before it is run."""
+        self.screen.line(f"$ {shlex.join(words)}", "bold")
 
 
 WHAT = {
@@ -151,9 +157,13 @@ EXPECTED_ENDS = {
 
 
 def outcomes(
-    ended: dict[str, str], answers: list[Answer], v3_says: int | None, shut_down: int | None
+    ended: dict[str, str],
+    answers: list[Answer],
+    v3_says: int | None,
+    shut_down: Mapping[str, int | None],
 ) -> list[Outcome]:
-    """What was expected and what was seen, from how the chapters ended, what users got and what v3's server counted."""
+    """What was expected and what was seen, from how the chapters ended, what users got, what v3's server counted, and
+    with which exit codes Headgate's programs ended."""
     served = {version: len(measure.answered(answers, version)) for version in train.VERSIONS}
     others = sum(answer.outcome == "failed" and answer.version != "v4" for answer in answers)
     lost = sum(answer.outcome == "lost" for answer in answers)
@@ -167,7 +177,10 @@ def outcomes(
         Outcome("users' answers from v4", "some", "some" if served["v4"] else "none"),
         Outcome("failed, but not at v4", "0", str(others)),
         Outcome("requests lost", "0", str(lost)),
-        Outcome("headgate up, when stopped", "exit code 0", f"exit code {shut_down}"),
+        *(
+            Outcome(f"{program}, when stopped", "exit code 0", f"exit code {code}")
+            for program, code in shut_down.items()
+        ),
     ]
 
 
@@ -193,7 +206,9 @@ def agreements(state: Path) -> dict[str, measure.Agreement]:
     return {version: agreement for version, agreement in found.items() if agreement is not None}
 
 
-def summary(story: Story, answers: list[Answer], state: Path, shut_down: int | None) -> dict[str, Any]:
+def summary(
+    story: Story, answers: list[Answer], state: Path, shut_down: Mapping[str, int | None]
+) -> dict[str, Any]:
     """What goes to run-summary.json."""
     totals = summarise(answers)
     found = outcomes(story.ended, answers, live_requests_by_own_count("v3", state), shut_down)
@@ -238,11 +253,11 @@ def number(value: float | None, unit: str) -> str:
     return "not measured" if value is None else f"{value:.1f} {unit}"
 
 
-def run(story: Story, traffic_file: Path) -> int | None:
-    """Tell the story under traffic; the exit code of `headgate up`."""
+def run(story: Story, traffic_file: Path) -> dict[str, int | None]:
+    """Tell the story under traffic; the exit codes of Headgate's programs."""
     headgate, screen = story.headgate, story.screen
-    screen.line("$ headgate up -f rollout.yaml", "bold")
-    headgate.up(HERE / "rollout.yaml")
+    story.say(*headgate.FIRST)
+    headgate.begin(HERE / "rollout.yaml")
     headgate.wait("v1 is stable", lambda seen: seen.phase == "Healthy" and seen.stable == "v1", timeout_s=120)
     screen.line(f"v1 serves; {RATE} requests a second begin, from {USERS} users")
     command = [
@@ -260,7 +275,7 @@ def run(story: Story, traffic_file: Path) -> int | None:
             story.tell()
         finally:
             users.terminate()
-    return headgate.down()
+    return headgate.stop()
 
 
 def empty(folder: Path) -> None:
@@ -277,6 +292,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("run"), help="folder for state, logs and records")
     parser.add_argument("--summary", type=Path, default=Path("run-summary.json"), help="the figures as data")
+    parser.add_argument(
+        "--cluster", action="store_true", help="on the Kubernetes API of the present kubeconfig, by kubectl"
+    )
     arguments = parser.parse_args()
     folder: Path = arguments.run.resolve()
     empty(folder)
@@ -286,7 +304,8 @@ def main() -> None:
     for version, share in train.train(train.MODELS).items():
         kind = train.VERSIONS[version][0] if version in train.VERSIONS else "as it is served"
         screen.line(f"{version}, {kind}: {100 * share:.1f} % of the held-out images right")
-    with Headgate(folder / "state", ROLLOUT, on_change=screen.change) as headgate, screen.live:
+    way: type[Headgate] = Cluster if arguments.cluster else Local
+    with way(folder / "state", ROLLOUT, on_change=screen.change) as headgate, screen.live:
         story = Story(headgate, screen)
         try:
             shut_down = run(story, traffic_file)
@@ -299,12 +318,9 @@ def main() -> None:
     is_expected = all(Outcome(**each).is_expected for each in data["outcomes"])
     screen.console.print(f"{'Every' if is_expected else 'NOT every'} outcome was the expected one.")
     if not is_expected:
-        screen.console.print(
-            f"Why: {folder / 'headgate-up.log'}, {folder / 'status.jsonl'}, {folder / 'state' / 'logs'}"
-        )
-    screen.console.print(
-        f"{arguments.summary}; records: headgate report {ROLLOUT} --state {arguments.run / 'state'}"
-    )
+        screen.console.print(f"Why: {', '.join(map(str, (*headgate.logs, folder / 'status.jsonl')))}")
+    records = shlex.join(headgate.reports(arguments.run / "state"))
+    screen.console.print(f"{arguments.summary}; records: {records}")
     sys.exit(0 if is_expected else 1)
 
 
