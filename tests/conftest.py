@@ -12,6 +12,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")  # no test depends on being fast: others may use the machine
 
 pytest_plugins = ["tests.cluster.fixtures", "tests.faults.fixtures"]
 
