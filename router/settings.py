@@ -1,6 +1,7 @@
 """What a router is started with, checked once; the command line and the environment are the only sources."""
 
 import ipaddress
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -9,13 +10,22 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from router.core.counters import WORKERS_MAX
-from router.supervisor.sockets import Address
+from router.files import SOCKET_PATH_BYTES_MAX
+from router.proxy.options import PLAIN, Options
+from router.supervisor.sockets import Address, SocketPath
+from router.tls import Unusable
+
+SOCKET_MODE: Final = 0o600
+"""Who may connect to Unix sockets: the router's own user alone."""
 
 DRAIN_S: Final = 35.0
 """How long workers may take to finish what they hold; above the plan's default of 30 s, which they keep to themselves."""
 
 _ROLLOUT: Final = re.compile(r"[a-z0-9.-]{1,63}/[a-z0-9.-]{1,63}")
 _ROUTER: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+Where = Address | SocketPath
+"""Where clients come."""
 
 
 class Invalid(ValueError):
@@ -30,7 +40,7 @@ class Settings:
     """
 
     rollout: str
-    listen: Address
+    listen: tuple[Where, ...]
     admin: Address
     run: Path
     workers: int = 1
@@ -43,6 +53,9 @@ class Settings:
     plan: Path | None = None
     ready_file: Path | None = None
     drain_s: float = DRAIN_S
+    socket_mode: int = SOCKET_MODE
+    serving: Options = PLAIN
+    access_log: str | None = None
 
     def check(self) -> None:
         """Invalid for the first setting that is wrong."""
@@ -55,12 +68,31 @@ class Settings:
         if bool(self.controllers) == (self.plan is not None):
             raise Invalid("--controller or --plan: one of them says where the plan comes from, and not both")
         self._check_controllers()
+        self._check_listening()
         if self.ready_file is not None and not self.ready_file.absolute().parent.is_dir():
             raise Invalid(f"--ready-file {self.ready_file}: its folder does not exist")
         if not is_loopback(self.admin.host) and self.token_file is None:
             raise Invalid(
                 f"--admin {self.admin}: not on loopback, so it needs --token-file to know who may ask"
             )
+
+    def _check_listening(self) -> None:
+        if not self.listen:
+            raise Invalid(
+                "--listen: where shall clients come? 127.0.0.1:8080 or unix:/run/headgate/router.sock"
+            )
+        for one in self.listen:
+            if isinstance(one, SocketPath) and not one.path.absolute().parent.is_dir():
+                raise Invalid(f"--listen {one}: its folder does not exist")
+        log = Path(self.access_log) if self.access_log not in (None, "-") else None
+        if log is not None and not log.absolute().parent.is_dir():
+            raise Invalid(f"--access-log {log}: its folder does not exist")
+        try:
+            for made_of_files in (self.serving.server_tls, self.serving.upstream_tls):
+                if made_of_files is not None:
+                    made_of_files.context()
+        except Unusable as error:
+            raise Invalid(f"TLS: {error}") from error
 
     def _check_controllers(self) -> None:
         if self.token_file is not None and not self.token_file.is_file():
@@ -96,6 +128,16 @@ def parse_address(text: str) -> Address:
     return Address(host or "127.0.0.1", int(port))
 
 
+def parse_where(text: str) -> Where:
+    """An address, or `unix:PATH`. Invalid for anything else."""
+    if not text.startswith("unix:"):
+        return parse_address(text)
+    path = Path(text.removeprefix("unix:"))
+    if not path.name or len(os.fsencode(path.absolute())) > SOCKET_PATH_BYTES_MAX:
+        raise Invalid(f"{text!r}: a path of at most {SOCKET_PATH_BYTES_MAX} bytes comes after unix:")
+    return SocketPath(path.absolute())
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches the address."""
     try:
@@ -104,7 +146,9 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def default_router(listen: Address) -> str:
-    """This router's id when nobody ever gave one: the machine and the port."""
+def default_router(listen: Where) -> str:
+    """This router's id when nobody ever gave one: the machine, and the port or the socket's name."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100] or "router"
+    if isinstance(listen, SocketPath):
+        return f"{name}:{re.sub(r'[^A-Za-z0-9._-]', '-', listen.path.name)[:20]}"
     return f"{name}:{listen.port}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -13,14 +14,16 @@ from headgate.files import replace_file
 from headgate.log import Log
 from headgate.wire.codec import Malformed, decode_plan
 from headgate.wire.plan import RoutePlan
+from router import tls
 from router.agent import planfile, plans
 from router.agent.shared import attach
 from router.core.channel import RUN_FILES
 from router.core.counters import SERVING
-from router.settings import Invalid, Settings, default_router
+from router.proxy import options
+from router.settings import Invalid, Settings, Where, default_router
 from router.supervisor.children import Command
 from router.supervisor.rundir import RunDirectory, claim
-from router.supervisor.sockets import Address, CannotListen, address_of, listen
+from router.supervisor.sockets import Address, CannotListen, SocketPath, address_of, listen, listen_unix
 from router.supervisor.supervisor import Supervisor
 
 READY_FILE: Final = "ready.json"
@@ -37,8 +40,8 @@ _LEFTOVERS_S: Final = 2.0
 class Opened:
     """What the supervisor holds for the whole life: descriptors of the listening sockets, and where they listen."""
 
-    listen: Address
-    listen_fd: int
+    listen: tuple[Where, ...]
+    listen_fds: tuple[int, ...]
     admin: Address
     admin_fd: int
 
@@ -67,7 +70,11 @@ def run(settings: Settings) -> int:
     def on_stop() -> None:
         ready.withdraw()
         # While any process has it open, the kernel takes connections that nobody will serve.
-        os.close(opened.listen_fd)
+        for descriptor in opened.listen_fds:
+            os.close(descriptor)
+        for one in opened.listen:
+            if isinstance(one, SocketPath):
+                one.path.unlink(missing_ok=True)
 
     supervisor = Supervisor(
         commands=commands(settings, directory.path, opened, _identity(settings, directory.path, opened)),
@@ -86,22 +93,40 @@ def commands(settings: Settings, run: Path, opened: Opened, router: str) -> list
     """The processes of the router with that id: what `ps` shows is all they were told."""
     python = (sys.executable, "-m")
     here = ("--run", str(run))
+    told = [word for one in opened.listen_fds for word in ("--fd", str(one))] + options.words(
+        settings.serving
+    )
     workers = [
         Command(
             name=f"worker {index}",
-            argv=(*python, "router.proxy", *here, "--index", str(index), "--fd", str(opened.listen_fd)),
-            fds=(opened.listen_fd,),
+            argv=(*python, "router.proxy", *here, "--index", str(index), *told),
+            fds=opened.listen_fds,
             serves=True,
         )
         for index in range(settings.workers)
     ]
-    observer = Command(name="observer", argv=(*python, "router.observer", *here), nice=OBSERVER_NICE)
+    observer = Command(
+        name="observer",
+        argv=(*python, "router.observer", *here, *_observer_words(settings)),
+        nice=OBSERVER_NICE,
+    )
     agent = Command(
         name="agent",
         argv=(*python, "router.agent", *here, *_agent_words(settings, opened, router)),
         fds=(opened.admin_fd,),
     )
     return [*workers, agent, observer]
+
+
+def _observer_words(settings: Settings) -> list[str]:
+    words = tls.client_words(settings.serving.upstream_tls)
+    if settings.access_log is None:
+        return words
+    return [
+        *words,
+        "--access-log",
+        settings.access_log if settings.access_log == "-" else str(Path(settings.access_log).absolute()),
+    ]
 
 
 def _agent_words(settings: Settings, opened: Opened, router: str) -> list[str]:
@@ -123,7 +148,7 @@ def _identity(settings: Settings, run: Path, opened: Opened) -> str:
     """The id that was given, else that of the last life, else one made of the machine and the port."""
     path = run / ID_FILE
     kept = path.read_text().strip() if path.is_file() else ""
-    found = settings.router or kept or default_router(opened.listen)
+    found = settings.router or kept or default_router(opened.listen[0])
     if found != kept:
         replace_file(path, found.encode())
     return found
@@ -149,18 +174,25 @@ def _prepare_plan(run: Path, rollout: str, plan: RoutePlan | None, log: Log) -> 
 
 
 def _open(settings: Settings, within_s: float) -> Opened:
-    """Open both sockets. `within_s`: how long workers of a killed supervisor may take to let go of the port."""
+    """Open all sockets. `within_s`: how long workers of a killed supervisor may take to let go of the port."""
     deadline = time.monotonic() + within_s
+    opened = [_open_one(one, settings.socket_mode, deadline) for one in settings.listen]
+    admin = listen(settings.admin)
+    where = tuple(
+        one if isinstance(one, SocketPath) else address_of(bound)
+        for one, bound in zip(settings.listen, opened, strict=True)
+    )
+    return Opened(where, tuple(one.detach() for one in opened), address_of(admin), admin.detach())
+
+
+def _open_one(where: Where, mode: int, deadline: float) -> socket.socket:
     while True:
         try:
-            listening = listen(settings.listen)
-            break
+            return listen_unix(where, mode) if isinstance(where, SocketPath) else listen(where)
         except CannotListen:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.05)
-    admin = listen(settings.admin)
-    return Opened(address_of(listening), listening.detach(), address_of(admin), admin.detach())
 
 
 class Ready:
@@ -185,13 +217,22 @@ class Ready:
         return self._plan is None or all(worker.applied == self._plan.triple for worker in serving)
 
     def announce(self) -> None:
-        listening, admin = self._opened.listen, self._opened.admin
-        content = json.dumps({"listen": str(listening), "admin": str(admin), "pid": os.getpid()}).encode()
+        everywhere, admin = self._opened.listen, self._opened.admin
+        said: dict[str, object] = {"listen": str(everywhere[0]), "admin": str(admin), "pid": os.getpid()}
+        if everywhere[1:]:
+            said["also"] = [str(one) for one in everywhere[1:]]
+        content = json.dumps(said).encode()
         for path in self._files:
             replace_file(path, content)
-        print(f"router: serving {self._settings.rollout} on {listening.url}, admin {admin.url}", flush=True)
+        scheme = "https" if self._settings.serving.server_tls is not None else "http"
+        urls = " and ".join(_url(one, scheme) for one in everywhere)
+        print(f"router: serving {self._settings.rollout} on {urls}, admin {admin.url}", flush=True)
 
     def withdraw(self) -> None:
         for path in self._files:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def _url(where: Where, scheme: str) -> str:
+    return where.url if isinstance(where, SocketPath) else where.url.replace("http", scheme, 1)

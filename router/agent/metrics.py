@@ -1,10 +1,10 @@
 """What Prometheus reads: the same numbers as telemetry, under names that stay, with labels that are bounded.
 
 The label `version` is a version's name, so that a query written for `version="v2"` works for every router. Only
-versions of the present plan are shown. The histogram has no `_sum`: buckets are what is counted.
+versions of the present plan are shown.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Final
 
@@ -15,12 +15,13 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 
 from headgate.histogram import BOUNDS_S, BUCKETS
 from headgate.wire.plan import RoutePlan
 from headgate.wire.telemetry import DROP_REASONS, ShadowCounters, Telemetry, VersionCounters
+from router.agent.shared import Shared
 from router.agent.stats import CLASSES
+from router.core.channel import Assignment
 
 PREFIX: Final = "headgate_router_"
 _STEP: Final = 6
@@ -61,20 +62,25 @@ _PER_SHADOW: Final[tuple[tuple[str, str, Callable[[ShadowCounters], int]], ...]]
 class RouterCollector(Collector):
     """Turns the newest report into metric families whenever Prometheus asks."""
 
-    def __init__(self, report: Callable[[], Telemetry], plan: Callable[[], RoutePlan | None]) -> None:
+    def __init__(
+        self, report: Callable[[], Telemetry], assignment: Callable[[], Assignment | None], shared: Shared
+    ) -> None:
         self._report = report
-        self._plan = plan
+        self._assignment = assignment
+        self._shared = shared
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: names are ours alone, so there is nothing to check against at registration."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        report, plan = self._report(), self._plan()
+        report, assignment = self._report(), self._assignment()
         yield from _router_families(report)
-        if plan is not None:
-            yield from _plan_families(report, plan)
-        yield from _version_families(report)
+        yield from _worker_families(report.rollout, self._shared)
+        if assignment is not None:
+            yield from _plan_families(report, assignment.plan)
+        seconds = self._shared.seconds(assignment) if assignment is not None else {}
+        yield from _version_families(report, seconds)
         yield from _shadow_families(report)
 
 
@@ -98,6 +104,32 @@ def _router_families(report: Telemetry) -> Iterator[Metric]:
         ["rollout"],
         [(rollout, report.pinned is not None)],
     )
+
+
+def _worker_families(rollout: str, shared: Shared) -> Iterator[Metric]:
+    """What the workers count beside versions: their clients, and what they answered or closed themselves."""
+    workers = shared.all_workers()
+    connections = sum(one.connections for one in shared.workers())
+    yield _gauge("connections", "Connections of clients.", ["rollout"], [([rollout], connections)])
+    for name, text, count in (
+        ("accepted_connections", "Connections of clients so far.", sum(one.accepted for one in workers)),
+        (
+            "access_log_dropped",
+            "Lines of the access log that nobody took.",
+            sum(one.log_dropped for one in workers),
+        ),
+    ):
+        family = CounterMetricFamily(PREFIX + name, text, labels=["rollout"])
+        family.add_metric([rollout], count)
+        yield family
+    refused = CounterMetricFamily(
+        PREFIX + "refused",
+        "Requests that the router answered itself, and connections it closed before any, by why.",
+        labels=["rollout", "cause"],
+    )
+    for cause, count in shared.causes().items():
+        refused.add_metric([rollout, cause], count)
+    yield refused
 
 
 def _plan_families(report: Telemetry, plan: RoutePlan) -> Iterator[Metric]:
@@ -131,7 +163,7 @@ def _plan_families(report: Telemetry, plan: RoutePlan) -> Iterator[Metric]:
     )
 
 
-def _version_families(report: Telemetry) -> Iterator[Metric]:
+def _version_families(report: Telemetry, seconds: Mapping[str, float]) -> Iterator[Metric]:
     labels = ["rollout", "version"]
     for which in _REQUESTS:
         yield _requests(report, which)
@@ -146,7 +178,7 @@ def _version_families(report: Telemetry) -> Iterator[Metric]:
         PREFIX + "request_seconds", "From the request's first byte to the answer's last.", labels=labels
     )
     for one in report.versions:
-        _add_latency(latency, [report.rollout, one.version], one)
+        _add_latency(latency, [report.rollout, one.version], one, seconds.get(one.identity, 0.0))
     yield latency
 
 
@@ -163,13 +195,12 @@ def _requests(report: Telemetry, which: str) -> Metric:
     return family
 
 
-def _add_latency(family: HistogramMetricFamily, labels: list[str], one: VersionCounters) -> None:
+def _add_latency(
+    family: HistogramMetricFamily, labels: list[str], one: VersionCounters, seconds: float
+) -> None:
     cumulative = list(accumulate(one.picked.latency or (0,) * BUCKETS))
     rows = [(f"{BOUNDS_S[index]:.6g}", float(cumulative[index])) for index in SHOWN]
-    family.add_metric(labels, [*rows, ("+Inf", float(cumulative[-1]))], sum_value=None)
-    # Without a sum the library leaves the count out too; it is known.
-    named = dict(zip(("rollout", "version"), labels, strict=True))
-    family.samples.append(Sample(family.name + "_count", named, float(cumulative[-1])))
+    family.add_metric(labels, [*rows, ("+Inf", float(cumulative[-1]))], sum_value=seconds)
 
 
 def _shadow_families(report: Telemetry) -> Iterator[Metric]:

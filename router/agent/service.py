@@ -127,7 +127,7 @@ async def _admin(duty: Duty, shared: Shared, in_force: InForce, history: History
         shared,
         in_force,
         history,
-        RouterCollector(reporter.build, lambda: in_force.plan),
+        RouterCollector(reporter.build, lambda: in_force.assignment, shared),
         Access(is_loopback=host == "::1" or host.startswith("127."), token_file=token_file),
     )
     config = uvicorn.Config(

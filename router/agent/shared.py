@@ -13,7 +13,16 @@ import msgspec
 from headgate.wire.plan import RoutePlan
 from headgate.wire.telemetry import GuardTrip, ShadowCounters, VersionCounters
 from router.core.channel import RUN_FILES, Assignment
-from router.core.counters import ABSENT, STOPPED, WorkerState, read_dropped, read_version, read_workers
+from router.core.counters import (
+    ABSENT,
+    STOPPED,
+    WorkerState,
+    read_causes,
+    read_dropped,
+    read_seconds,
+    read_version,
+    read_workers,
+)
 from router.core.guard import read_trips
 from router.core.match import is_compared
 from router.core.sketch import Snapshot
@@ -41,6 +50,21 @@ class Shared:
     def workers(self) -> tuple[WorkerState, ...]:
         """The workers whose process is there: a stopped process (SIGSTOP) still holds its plan, a dead one does not."""
         return tuple(one for one in read_workers(self.counters) if _is_there(one))
+
+    def all_workers(self) -> tuple[WorkerState, ...]:
+        """Also those whose process is gone: what they counted stays."""
+        return read_workers(self.counters)
+
+    def causes(self) -> dict[str, int]:
+        """How often workers answered or closed by themselves, by why."""
+        return read_causes(self.counters)
+
+    def seconds(self, assignment: Assignment) -> dict[str, float]:
+        """By identity, how long all answers together took to requests that the split picked the version for."""
+        return {
+            one.identity: read_seconds(self.counters, assignment.columns[one.identity], one.identity)
+            for one in assignment.plan.versions
+        }
 
     def versions(self, assignment: Assignment) -> tuple[VersionCounters, ...]:
         """What all workers counted for each version of the plan, in the plan's order."""

@@ -1,17 +1,20 @@
 """`headgate router`: runs a router, checks what it would run, and pins a version on one that runs."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from headgate.wire.plan import Condition, RoutePlan
-from router import wiring
+from router import tls, wiring
+from router.cli import config
 from router.cli.pins import pin, status, unpin
-from router.settings import DRAIN_S, Invalid, Settings, parse_address
+from router.cli.serving import serving_of, serving_options
+from router.settings import DRAIN_S, Invalid, Settings, Where, parse_address, parse_where
 from router.supervisor.rundir import CannotUse
-from router.supervisor.sockets import Address, CannotListen
+from router.supervisor.sockets import Address, CannotListen, SocketPath
 
 LISTEN: Final = "127.0.0.1:8080"
 ADMIN: Final = "127.0.0.1:8081"
@@ -26,12 +29,37 @@ plan from a file, with nobody else around.
       --token-file run/token --listen 127.0.0.1:8080
   headgate router --plan plan.json --listen 127.0.0.1:8080 --workers 2
 
-SIGTERM drains and stops. SIGHUP reads the plan file again. Every option can also come from the environment:
---token-file is HEADGATE_ROUTER_TOKEN_FILE. When no controller can be reached and it burns:
+SIGTERM drains and stops. SIGHUP reads the plan file and the certificates again. Every option can also come from the
+environment, --token-file as HEADGATE_ROUTER_TOKEN_FILE, or from the file of --config. When no controller can be reached and it burns:
 
 \b
   headgate router pin v7 --run DIR       all traffic to v7 until `headgate router unpin --run DIR`
 """
+
+
+class _Where(click.ParamType[Where]):
+    """HOST:PORT or unix:PATH, parsed."""
+
+    name = "HOST:PORT|unix:PATH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Where:
+        if isinstance(value, Address | SocketPath):
+            return value
+        try:
+            return parse_where(str(value))
+        except Invalid as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Mode(click.ParamType[int]):
+    """Permissions as `chmod` takes them, in octal."""
+
+    name = "OCTAL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not re.fullmatch("[0-7]{3}", str(value)):
+            self.fail(f"{value!r} is not three octal digits such as 660", param, ctx)
+        return int(str(value), 8)
 
 
 class _Address(click.ParamType[Address]):
@@ -85,10 +113,18 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--plan", type=_FILE, help="Serve this plan (JSON) instead of asking a controller.")
 @click.option(
     "--listen",
-    type=_Address(),
-    default=LISTEN,
+    type=_Where(),
+    multiple=True,
+    default=(LISTEN,),
     show_default=True,
-    help="Where clients come; port 0 takes a free one.",
+    help="Where clients come: HOST:PORT (port 0 takes a free one) or unix:PATH. Repeatable.",
+)
+@click.option(
+    "--socket-mode",
+    type=_Mode(),
+    default="600",
+    show_default=True,
+    help="Who may connect to Unix sockets, as chmod takes it.",
 )
 @click.option(
     "--admin", type=_Address(), default=ADMIN, show_default=True, help="Health, metrics and statistics."
@@ -124,6 +160,15 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     show_default=True,
     help="Seconds that requests in flight may take to end at SIGTERM.",
 )
+@serving_options
+@click.option(
+    "--config",
+    type=_FILE,
+    is_eager=True,
+    expose_value=False,
+    callback=config.read,
+    help="A TOML file with these options under their names; command line and environment go before it.",
+)
 @click.option("--check", is_flag=True, help="Check settings and plan, start nothing.")
 @click.pass_context
 def router(context: click.Context, /, check: bool, **given: Any) -> int | None:
@@ -156,6 +201,7 @@ def _settings(
     controller_host: tuple[str, ...],
     **rest: Any,
 ) -> Settings:
+    serving, access_log = serving_of(rest)
     if plan is not None:
         named = wiring.read_plan(plan).rollout
         if rollout not in (None, named):
@@ -169,6 +215,8 @@ def _settings(
         plan=plan,
         router=router_id,
         drain_s=drain,
+        serving=serving,
+        access_log=access_log,
         controllers=controller,
         controller_hosts=controller_host,
         **rest,
@@ -183,6 +231,11 @@ def _default_run(rollout: str) -> Path:
 def _checked(settings: Settings) -> int:
     settings.check()
     click.echo(f"router: settings of {settings.rollout} are good, run directory {settings.run}")
+    server = settings.serving.server_tls
+    if server is not None:
+        for pair in server.pairs:
+            said = tls.shown(pair, server.context())
+            click.echo(f"certificate for {', '.join(said.names)}, until {said.until}")
     if settings.plan is not None:
         click.echo(_described(wiring.read_plan(settings.plan)))
     return 0

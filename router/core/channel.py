@@ -3,7 +3,7 @@
 All of it lives under one run directory (`RunFiles`). A frame is a 4-byte big-endian length and a msgpack message.
 On `agent.sock` the agent listens, workers and the observer connect: they say `Hello`, get an `Assignment` now and at
 each change, and answer each with `Report`. On `observer.sock` the observer listens and workers write one `Copy` per
-sampled exchange, never waiting. None of this crosses a machine, so it is not part of `headgate/wire`.
+sampled exchange, and lines of the access log as plain bytes, never waiting. None of this crosses a machine, so it is not part of `headgate/wire`.
 """
 
 import struct
@@ -96,7 +96,7 @@ class Copy(Struct, frozen=True, array_like=True, gc=False):
     cut: Annotated[str, Meta(max_length=32)] = ""
 
 
-def frame(message: Struct) -> bytes:
+def frame(message: Struct | bytes) -> bytes:
     """The message with its length before it."""
     body = msgspec.msgpack.encode(message)
     return _LENGTH.pack(len(body)) + body

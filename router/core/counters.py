@@ -45,7 +45,24 @@ CONNECTIONS: Final = 8
 ACCEPTED: Final = 9
 REFUSED: Final = 10
 UNSERVED: Final = 11
-_HEAD_CELLS: Final = 16
+LOG_DROPPED: Final = 12
+_CAUSES_AT: Final = 16
+_HEAD_CELLS: Final = 64
+
+CAUSES: Final = (
+    *("bad_request_line", "bare_cr_or_lf", "nul", "folded_header", "space_before_colon", "bad_header"),
+    *("length_and_encoding", "several_content_length", "bad_content_length"),
+    *("several_transfer_encoding", "bad_transfer_encoding", "bad_chunk"),
+    *("no_host", "several_host", "bad_host", "bad_target", "target_and_host_differ", "bad_connection"),
+    *("incomplete_request", "header_timeout", "request_body_timeout", "expectation_failed"),
+    *("header_too_large", "connect_not_proxied", "version_not_supported"),
+    *("no_connection", "connection_lost", "bad_answer", "no_plan", "no_endpoint", "overloaded"),
+    *("first_byte_timeout", "request_timeout", "body_idle_timeout"),
+    *("too_many_connections", "proxy_protocol", "proxy_protocol_sender", "other"),
+)
+"""Why a worker answered a request itself, or closed a connection on which none had come, in the order of their cells."""
+
+_CAUSE_CELL: Final = {cause: _CAUSES_AT + index for index, cause in enumerate(CAUSES)}
 
 ABSENT: Final = 0
 STARTING: Final = 1
@@ -64,7 +81,8 @@ NO_CONNECTION: Final = 6
 BROKEN: Final = 7
 TIMEOUT: Final = 8
 CLIENT_CLOSED: Final = 9
-LATENCY: Final = 10
+LATENCY_US: Final = 10
+LATENCY: Final = 11
 _OUTCOME_CELLS: Final = LATENCY + BUCKETS
 
 # A column, relative to its start.
@@ -126,6 +144,11 @@ def drop_cell(shadow_column: int, reason: int) -> int:
     return _DROPPED + shadow_column * len(WORKER_DROP_REASONS) + reason
 
 
+def cause_cell(cause: str) -> int:
+    """The cell of a block's head that counts this cause; those that have no name here share `other`."""
+    return _CAUSE_CELL.get(cause, _CAUSE_CELL["other"])
+
+
 class Block:
     """One worker's own block. `cells` is for plain increments: `cells[start + PICKED + REQUESTS] += 1`."""
 
@@ -178,7 +201,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """One worker's head: instants are Unix milliseconds; `refused` counts requests that were no valid HTTP."""
+    """One worker's head: instants are Unix milliseconds; `refused` counts requests that were no valid HTTP.
+
+    `log_dropped` counts lines of the access log that nobody took.
+    """
 
     index: int
     state: int
@@ -190,6 +216,7 @@ class WorkerState:
     accepted: int
     refused: int
     unserved: int
+    log_dropped: int = 0
 
     @property
     def is_live(self) -> bool:
@@ -237,6 +264,17 @@ def read_failures(buffer: memoryview, column: int, identity: str) -> tuple[int, 
     return requests, failed
 
 
+def read_causes(buffer: memoryview) -> dict[str, int]:
+    """How often workers answered or closed for each of `CAUSES`, over all workers."""
+    blocks = list(_blocks(buffer))
+    return {cause: sum(cells[cell] for cells in blocks) for cause, cell in _CAUSE_CELL.items()}
+
+
+def read_seconds(buffer: memoryview, column: int, identity: str) -> float:
+    """How long all answers together took, in seconds, of the requests that the split picked the version for."""
+    return sum(cells[PICKED + LATENCY_US] for cells in _columns(buffer, column, identity)) / 1e6
+
+
 def read_dropped(buffer: memoryview, *, live: tuple[int, str], shadow: tuple[int, str]) -> dict[str, int]:
     """Copies that workers dropped for a (live, shadow) pair, each given as `(column, identity)`, by reason; no zeroes."""
     total = [0] * len(WORKER_DROP_REASONS)
@@ -282,6 +320,7 @@ def _worker(index: int, cells: memoryview) -> WorkerState:
         accepted=head[ACCEPTED],
         refused=head[REFUSED],
         unserved=head[UNSERVED],
+        log_dropped=head[LOG_DROPPED],
     )
 
 

@@ -16,8 +16,10 @@ import msgspec
 import uvloop
 
 from headgate.log import Log
+from router import tls
 from router.core.channel import RUN_FILES, Assignment, Report
 from router.files import socket_path
+from router.observer.access import STDERR, AccessFile
 from router.observer.agent import AgentLine
 from router.observer.intake import Intake
 from router.observer.observer import Observer
@@ -31,14 +33,19 @@ FLUSH_S: Final = 0.25
 class Process:
     """The observer of one run directory."""
 
-    def __init__(self, run: Path, log: Log) -> None:
+    def __init__(self, run: Path, log: Log, upstream: tls.Client, access_log: str) -> None:
+        """`access_log` is where its lines go. Unusable if `upstream` names files that are of no use."""
         self._run = run
         self._log = log
         self._records = RecordLog(run / RUN_FILES.records, log)
         self._tallies = Tallies(run / RUN_FILES.shadows, _boot(run), log)
-        self._observer = Observer(self._tallies, self._records, secrets.token_bytes(32))
+        self._tls = tls.Followed(upstream, log)
+        self._access = AccessFile(access_log, log)
+        self._observer = Observer(self._tallies, self._records, secrets.token_bytes(32), self._tls)
         self._agent = AgentLine(socket_path(run, RUN_FILES.agent_socket), self._follow, log)
-        self._intake = Intake(socket_path(run, RUN_FILES.observer_socket), self._observer.take, log)
+        self._intake = Intake(
+            socket_path(run, RUN_FILES.observer_socket), self._observer.take, log, self._access.take
+        )
         self._refused = ""
         self._kept = reported(self._tallies.snapshot("", 0.0))  # as the file has it
 
@@ -91,10 +98,14 @@ class Process:
             if loop.time() >= next_report:
                 next_report = loop.time() + REPORT_S
                 self._observer.tidy()
+                await asyncio.to_thread(self._tls.refresh)
                 await self._report()
 
     async def _flush(self) -> None:
         """Write the waiting records, in a thread: a slow disk must not keep shadows waiting."""
+        waiting = self._access.waiting()
+        if waiting:
+            await asyncio.to_thread(self._access.write, waiting)
         plan, lines = self._observer.plans.in_force, self._records.take()
         if plan is None or not lines:
             return
@@ -123,24 +134,28 @@ def _boot(run: Path) -> str:
     return str(content["boot"])
 
 
-async def _serve(run: Path, log: Log) -> None:
+async def _serve(process: Process) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Process(run, log).run(stop)
+    await process.run(stop)
 
 
 def main() -> int:
     """Run until SIGTERM; 1 if the run directory is not one."""
     parser = argparse.ArgumentParser(prog="python -m router.observer", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the router's run directory")
-    run: Path = parser.parse_args().run
+    tls.add_client_to(parser)
+    parser.add_argument("--access-log", default=STDERR, help="where the workers' lines go; - is stderr")
+    given = parser.parse_args()
+    run: Path = given.run
     output = Log("observer")
     gc.set_threshold(50_000, 20, 50)  # each pair makes hundreds of objects and no cycles
     try:
-        uvloop.run(_serve(run, output))
-    except (OSError, ValueError, KeyError) as error:
+        process = Process(run, output, tls.client_of(given), given.access_log)
+        uvloop.run(_serve(process))
+    except (OSError, ValueError, KeyError, tls.Unusable) as error:
         output.error("the observer cannot start", run=run, why=str(error)[:300])
         return 1
     return 0

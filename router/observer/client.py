@@ -16,6 +16,7 @@ import httptools
 
 from headgate.wire.plan import Endpoint
 from router.core.join import Answer, Reason, Refused
+from router.tls import Followed
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 FRAMING_BYTES_MAX: Final = 1024 * 1024
@@ -226,7 +227,8 @@ class _Pool:
 class Client:
     """Exchanges with any number of endpoints."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Followed) -> None:
+        self._tls = tls
         self._pools: dict[Endpoint, _Pool] = {}
 
     def least_busy(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
@@ -288,7 +290,7 @@ class Client:
     async def _connect(self, endpoint: Endpoint) -> _Connection:
         loop = asyncio.get_running_loop()
         transport, connection = await loop.create_connection(
-            _Connection, endpoint.host, endpoint.port, ssl=endpoint.tls or None
+            _Connection, endpoint.host, endpoint.port, ssl=self._tls.context if endpoint.tls else None
         )
         raw = transport.get_extra_info("socket")
         if raw is not None:

@@ -11,11 +11,18 @@ from router.core.channel import Copy, Frames
 class _Worker(asyncio.Protocol):
     """One worker's connection."""
 
-    def __init__(self, take: Callable[[Copy], None], log: Log, open_ones: set["_Worker"]) -> None:
+    def __init__(
+        self,
+        take: Callable[[Copy], None],
+        take_lines: Callable[[bytes], None],
+        log: Log,
+        open_ones: set["_Worker"],
+    ) -> None:
         self._take = take
+        self._take_lines = take_lines
         self._log = log
         self._open_ones = open_ones
-        self._frames = Frames(Copy)
+        self._frames = Frames(Copy | bytes)
         self._transport: asyncio.BaseTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -34,9 +41,11 @@ class _Worker(asyncio.Protocol):
             )
             self.close()
             return
-        for copy in found:
-            if isinstance(copy, Copy):
-                self._take(copy)
+        for one in found:
+            if isinstance(one, Copy):
+                self._take(one)
+            elif isinstance(one, bytes):
+                self._take_lines(one)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -44,11 +53,17 @@ class _Worker(asyncio.Protocol):
 
 
 class Intake:
-    """The listening socket; `take` is called with each copy, in the order each worker wrote them."""
+    """The listening socket; `take` is called with each copy, in the order each worker wrote them.
 
-    def __init__(self, path: Path, take: Callable[[Copy], None], log: Log) -> None:
+    `take_lines` gets the lines of the access log.
+    """
+
+    def __init__(
+        self, path: Path, take: Callable[[Copy], None], log: Log, take_lines: Callable[[bytes], None]
+    ) -> None:
         self._path = path
         self._take = take
+        self._take_lines = take_lines
         self._log = log
         self._open_ones: set[_Worker] = set()
         self._server: asyncio.AbstractServer | None = None
@@ -58,7 +73,7 @@ class Intake:
         self._path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            lambda: _Worker(self._take, self._log, self._open_ones), str(self._path)
+            lambda: _Worker(self._take, self._take_lines, self._log, self._open_ones), str(self._path)
         )
         self._path.chmod(0o600)
 

@@ -20,6 +20,7 @@ from router.observer.keep import Kept, is_kept, line_of, with_labels_redacted
 from router.observer.plans import Plans, Replay
 from router.observer.records import Line, RecordLog
 from router.observer.tallies import Tallies
+from router.tls import Followed
 
 QUEUE_MAX: Final = 1024
 """How many copies wait for one shadow."""
@@ -63,15 +64,15 @@ class _Lane:
 class Observer:
     """Takes copies; its counters and records are in the `tallies` and `records` it was given."""
 
-    def __init__(self, tallies: Tallies, records: RecordLog, key: bytes) -> None:
-        """`key` is the secret of hashed fields."""
+    def __init__(self, tallies: Tallies, records: RecordLog, key: bytes, tls: Followed) -> None:
+        """`key` is the secret of hashed fields, `tls` how shadows are spoken to where their endpoints want it."""
         self.plans = Plans()
         self._tallies = tallies
         self._records = records
         self._key = key
         self._copies = ByteBudget(COPY_BYTES_MAX)
         self._answers = ByteBudget(ANSWER_BYTES_MAX)
-        self._client = Client()
+        self._client = Client(tls)
         self._lanes: dict[str, _Lane] = {}
         self._early: deque[Copy] = deque()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -74,6 +74,13 @@ class CopySink:
         self.transport.write(frame(copy))
         return True
 
+    def offer_lines(self, lines: bytes, bytes_max: int) -> bool:
+        """Hand over lines of the access log; False if nobody is there, or more than `bytes_max` are unread already."""
+        if self.transport is None or self.transport.get_write_buffer_size() > bytes_max:
+            return False
+        self.transport.write(frame(lines))
+        return True
+
     def count(self, live: Counted, rules: list[ShadowRule], reason: int) -> None:
         """A copy that these shadows do not get."""
         for rule in rules:

@@ -18,23 +18,37 @@ if TYPE_CHECKING:
 LINGER_S: Final = 2.0
 """After a last answer, how long what the client still sends is read and thrown away (RFC 9112, 9.6)."""
 
+TOO_MANY: Final = Refused(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "too_many_connections",
+    "this router has as many connections as it may; try again, or elsewhere",
+)
+
+_REFUSALS_MAX: Final = 256
+"""So many connections too many get an answer; more are reset, for an answer takes memory too."""
+
 _PENDING_BYTES_MAX: Final = 65_536
 _FOR_BODY: Final = 1
 _FOR_PENDING: Final = 2
 
 
 class Client(asyncio.Protocol):
-    """A connection from a client. `since` is the instant of its last change between waiting, reading and answering."""
+    """A connection from a client. `since` is the instant of its last change between waiting, reading and answering.
+
+    `source` is the client's address where somebody in front of us is trusted to know it better than the connection.
+    """
 
     __slots__ = (
         *(
             "_chunks",
             "_fixed_lines",
             "_has_skipped",
+            "_is_tls",
             "_is_tunnel",
             "_left",
             "_pauses",
             "_pending",
+            "_source",
             "_started",
             "_taking",
             "_worker",
@@ -52,8 +66,9 @@ class Client(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, worker: "Worker") -> None:
+    def __init__(self, worker: "Worker", source: str | None = None) -> None:
         self._worker = worker
+        self._source = source
         self.exchange: Exchange | None = None
         self.since = worker.now
         self.is_closing = self.is_half_closed = self.is_lingering = self.is_writing_paused = False
@@ -63,7 +78,7 @@ class Client(asyncio.Protocol):
         self._chunks: Chunks | None = None
         self._pauses = 0
         self._started = 0.0
-        self._taking = self._is_tunnel = False
+        self._taking = self._is_tunnel = self._is_tls = False
         self._has_skipped = False
         """Whether an empty line came before the request that is read now."""
         self._fixed_lines = (b"", b"")
@@ -75,8 +90,16 @@ class Client(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self._worker.clients.add(self)
         self._worker.cells[c.ACCEPTED] += 1
-        peer = transport.get_extra_info("peername")
-        self._fixed_lines = _forwarded_lines(peer[0].encode() if isinstance(peer, tuple) else b"unknown")
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
+        if self._source is None:
+            peer = transport.get_extra_info("peername")
+            self._source = peer[0] if isinstance(peer, tuple) else "unknown"
+        self._fixed_lines = _forwarded_lines(self._source.encode())
+        too_many = len(self._worker.clients) - self._worker.options.connections_max
+        if too_many > _REFUSALS_MAX:
+            self.abort()
+        elif too_many > 0:
+            self._refuse(TOO_MANY)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request: its head, its body, or already the next one."""
@@ -98,7 +121,12 @@ class Client(asyncio.Protocol):
             self._keep(self._take(data))
 
     def eof_received(self) -> bool:
-        """The client sends no more; what it asked for is still answered."""
+        """The client sends no more; what it asked for is still answered.
+
+        Not under TLS: there the end of one direction is the end of the connection.
+        """
+        if self._is_tls:
+            return False
         self.is_half_closed = True
         if self.is_lingering or (self.exchange is None and not self._pending):
             self.close()
@@ -185,7 +213,7 @@ class Client(asyncio.Protocol):
         first, last = self._fixed_lines
         lines = first if before is None else b"X-Forwarded-For: %b, %b" % (before, first[17:])
         if b"x-forwarded-proto" not in headers:
-            lines += b"X-Forwarded-Proto: http\r\n"
+            lines += b"X-Forwarded-Proto: https\r\n" if self._is_tls else b"X-Forwarded-Proto: http\r\n"
         host = headers.get(b"host")
         if host and b"x-forwarded-host" not in headers:
             lines += b"X-Forwarded-Host: %b\r\n" % host
@@ -208,6 +236,11 @@ class Client(asyncio.Protocol):
                 self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, "header_timeout", message))
         elif quiet_ms > limits.client_idle_timeout_ms:
             self.close()
+
+    @property
+    def source(self) -> str:
+        """The client's address; `unknown` on a Unix socket."""
+        return self._source or "unknown"
 
     @property
     def is_idle(self) -> bool:
@@ -310,6 +343,7 @@ class Client(asyncio.Protocol):
 
     def _answer_without_plan(self, request: Request) -> None:
         self._worker.cells[c.UNSERVED] += 1
+        self._worker.cells[c.cause_cell("no_plan")] += 1
         keep_alive = request.keep_alive and not self._left
         self.write(
             error_answer(
@@ -353,6 +387,7 @@ class Client(asyncio.Protocol):
     def _refuse(self, refused: Refused) -> None:
         """Answer with an error and close: what follows cannot be trusted."""
         self._worker.cells[c.REFUSED] += 1
+        self._worker.cells[c.cause_cell(refused.cause)] += 1
         self.write(error_answer(refused.status, refused.cause, refused.message, keep_alive=False))
         self._linger()
 

@@ -35,4 +35,5 @@ def _add(cells: memoryview, group: int, cell: int, seconds: float | None) -> Non
     if cell in _FAILURES:
         cells[group + c.FAILED] += 1
     if seconds is not None:
+        cells[group + c.LATENCY_US] += int(seconds * 1e6)
         cells[group + c.LATENCY + bucket_of(seconds)] += 1

@@ -5,6 +5,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from router.core import counters as c
+from router.proxy.access import Line, path_of
 from router.proxy.counting import status_cell
 from router.proxy.framing import Answer, Request
 from router.proxy.messages import answer_head, chunk, error_answer, interim_head, request_head, switched_head
@@ -25,9 +26,11 @@ class Exchange(Sending):
     __slots__ = (
         "_answer",
         "_answer_bytes",
+        "_cause",
         "_chunks_answer",
         "_is_tunnel",
         "_keep_alive",
+        "_sent_at",
         "_status",
         "is_head",
     )
@@ -42,6 +45,8 @@ class Exchange(Sending):
         self._keep_alive = request.keep_alive
         self._status = 0
         self._answer_bytes = 0
+        self._sent_at = 0.0
+        self._cause = ""
 
     def begin(self, piece: bytes, *, is_last: bool) -> None:
         """Send the request's head and what there is of its body to an endpoint."""
@@ -54,6 +59,8 @@ class Exchange(Sending):
         held = self._held or []
         self._upstream = upstream
         self._latest = self._worker.now
+        if self._worker.options.tells_timing:
+            self._sent_at = monotonic()
         head = request_head(
             self.request,
             self._serving.target_of(self.request.target),
@@ -183,8 +190,16 @@ class Exchange(Sending):
             is_chunked=self._chunks_answer,
             keep_alive=self._keep_alive,
             is_1_1=self.request.is_1_1,
-            lines=self._serving.answer_line,
+            lines=self._serving.answer_line + self._timing() if self._sent_at else self._serving.answer_line,
             request_id=self._request_id,
+        )
+
+    def _timing(self) -> bytes:
+        """How long the model server took to begin its answer, and the router before that (W3C Server Timing), in ms."""
+        now = monotonic()
+        return b"Server-Timing: model;dur=%.2f, router;dur=%.2f\r\n" % (
+            (now - self._sent_at) * 1000,
+            (self._sent_at - self.started) * 1000,
         )
 
     # -- the end -----------------------------------------------------------------------------------------------
@@ -304,10 +319,13 @@ class Exchange(Sending):
 
     def _refuse(self, status: HTTPStatus, cause: str, message: str) -> None:
         """Answer with an error of ours, or cut an answer that has begun, so that nobody takes it for whole."""
+        self._worker.cells[c.cause_cell(cause)] += 1
+        self._cause = cause
         if self._answer is not None:
             self._end(is_reusable=False)
             self.client.abort()
             return
+        self._status = status
         is_done = self._is_request_done
         keep_alive = self.request.keep_alive and is_done and not self.client.is_last_answer
         lines = self._serving.answer_line + b"x-request-id: %b\r\n" % self._request_id
@@ -329,6 +347,9 @@ class Exchange(Sending):
         cells = self._worker.cells
         cells[counted.start + c.BYTES_IN] += self._request_bytes
         cells[counted.start + c.BYTES_OUT] += self._answer_bytes
+        access = self._worker.access
+        if access is not None and access.wants():
+            access.add(self._line())
         upstream, self._upstream = self._upstream, None
         if self._address is not None:
             self._let_go(self._address)
@@ -337,3 +358,19 @@ class Exchange(Sending):
                 upstream.release(self._worker.now, is_request_complete=True)
             else:
                 upstream.close()
+
+    def _line(self) -> Line:
+        """What the access log says of it."""
+        return Line(
+            at=round(self._worker.wall(self.started), 3),
+            id=self._request_id.decode("ascii"),
+            client=self.client.source,
+            method=self.request.method.decode("ascii"),
+            path=path_of(self.request.target),
+            version=self._serving.name,
+            status=self._status,
+            seconds=round(monotonic() - self.started, 6),
+            received_bytes=self._request_bytes,
+            sent_bytes=self._answer_bytes,
+            cause=self._cause,
+        )

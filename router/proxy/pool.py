@@ -5,13 +5,13 @@ stay. One that no plan names any more loses its idle connections at once and the
 """
 
 import asyncio
-import ssl
 from collections.abc import Iterable
 from random import getrandbits
 from typing import TYPE_CHECKING, Final
 
 from headgate.wire.plan import Endpoint
 from router.core.balance import HEALTHY, pair
+from router.tls import Followed
 
 if TYPE_CHECKING:
     from router.proxy.upstream import Upstream
@@ -27,10 +27,10 @@ class Address:
 
     __slots__ = ("authority", "connections", "endpoint", "health", "idle", "is_retired", "load", "tls")
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, tls: Followed) -> None:
         self.endpoint = endpoint
         self.authority = _authority(endpoint)
-        self.tls = _tls_context() if endpoint.tls else None
+        self.tls = tls if endpoint.tls else None
         self.health = HEALTHY
         self.idle: list[Upstream] = []
         self.connections = 0
@@ -78,9 +78,10 @@ class Address:
 class Addresses:
     """All endpoints of the plan that runs, by address."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_tls")
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Followed) -> None:
+        self._tls = tls
         self._known: dict[Endpoint, Address] = {}
 
     def of(self, endpoints: Iterable[Endpoint]) -> list[Address]:
@@ -88,7 +89,7 @@ class Addresses:
         found = []
         for endpoint in endpoints:
             if endpoint not in self._known:
-                self._known[endpoint] = Address(endpoint)
+                self._known[endpoint] = Address(endpoint, self._tls)
             found.append(self._known[endpoint])
         return found
 
@@ -141,11 +142,6 @@ def _authority(endpoint: Endpoint) -> bytes:
     return (host if is_default else f"{host}:{endpoint.port}").encode("ascii")
 
 
-def _tls_context() -> ssl.SSLContext:
-    """Verified against the system's authorities; bundles and client certificates come with their settings."""
-    return ssl.create_default_context()
-
-
 async def connect(address: Address, timeout_s: float, factory: "type[Upstream]") -> "Upstream":
     """A new connection. OSError if it is refused or the name unknown, TimeoutError if it takes too long."""
     loop = asyncio.get_running_loop()
@@ -155,7 +151,7 @@ async def connect(address: Address, timeout_s: float, factory: "type[Upstream]")
             lambda: factory(address),
             endpoint.host,
             endpoint.port,
-            ssl=address.tls,
+            ssl=address.tls.context if address.tls else None,
             server_hostname=endpoint.host if address.tls else None,
         )
     return upstream

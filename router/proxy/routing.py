@@ -68,13 +68,19 @@ class Live:
     __slots__ = ("addresses", "answer_line", "base_path", "counted", "is_stable", "name", "rewrite_path")
 
     def __init__(
-        self, version: PlanVersion, counted: Counted, addresses: list[Address], is_stable: bool
+        self,
+        version: PlanVersion,
+        counted: Counted,
+        addresses: list[Address],
+        *,
+        is_stable: bool,
+        is_named: bool,
     ) -> None:
         self.name = version.name
         self.counted = counted
         self.addresses = addresses
         self.is_stable = is_stable
-        self.answer_line = b"x-headgate-version: %s\r\n" % version.name.encode()
+        self.answer_line = b"x-headgate-version: %s\r\n" % version.name.encode() if is_named else b""
         self.base_path = version.base_path.rstrip("/").encode()
         rewrite = version.rewrite.path if version.rewrite else None
         self.rewrite_path = rewrite.encode() if rewrite else None
@@ -141,12 +147,19 @@ class Routing:
         *,
         tripped: frozenset[str] = frozenset(),
         pin: str | None = None,
+        names_version: bool = True,
     ) -> None:
         self.plan = plan
         self.salt = plan.salt.encode()[:64]
         self.limits = plan.limits
         self.versions = [
-            Live(one, ledger.of(one.identity), addresses.of(one.endpoints), one.name == plan.stable)
+            Live(
+                one,
+                ledger.of(one.identity),
+                addresses.of(one.endpoints),
+                is_stable=one.name == plan.stable,
+                is_named=names_version,
+            )
             for one in plan.versions
         ]
         by_name = {live.name: live for live in self.versions}

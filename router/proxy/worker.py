@@ -7,7 +7,6 @@ import os
 import re
 import resource
 import signal
-import socket
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from time import monotonic, time
@@ -20,13 +19,17 @@ from router.core import counters as c
 from router.core.channel import RUN_FILES, Assignment, Hello, Report
 from router.core.serving import refusal
 from router.files import read_pin, socket_path
+from router.proxy.access import AccessLog
 from router.proxy.agent_link import follow_agent, stored_assignment
 from router.proxy.capture import CopySink
 from router.proxy.client import Client
 from router.proxy.exchange import Exchange
 from router.proxy.guardian import Guardian, TripsFile
+from router.proxy.listeners import Listeners
+from router.proxy.options import PLAIN, Options
 from router.proxy.pool import IDLE_S, Addresses
 from router.proxy.routing import Ledger, Routing
+from router.tls import Followed
 
 TICK_S: Final = 0.05
 """How coarse time-outs are, and how soon a trip by another worker is seen."""
@@ -39,24 +42,29 @@ DRAIN_IDLE_S: Final = 1.0
 """When the worker ends, idle connections stay this long: a request that is on its way on one is still answered."""
 
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
-_BACKLOG: Final = 1024
 
 
 class Worker:
     """All that one worker process has. `now` is the monotonic instant of the last tick, good enough for deadlines."""
 
-    def __init__(self, run: Path, index: int) -> None:
+    def __init__(self, run: Path, index: int, options: Options = PLAIN) -> None:
+        """Unusable if the options name files that TLS cannot be spoken with."""
         self.log = Log(f"worker-{index}")
+        self.options = options
         self._run = run
         self._index = index
         self._counters = _map(run / RUN_FILES.counters)
         self.block = c.Block(self._counters, index)
         self.cells = self.block.cells
         self.ledger = Ledger(self.block)
-        self.addresses = Addresses()
+        self.upstream_tls = Followed(self.options.upstream_tls, self.log)
+        self.addresses = Addresses(self.upstream_tls)
         self.trips = TripsFile(run / RUN_FILES.trips)
         self.guardian = Guardian(self._counters)
         self.sink = CopySink(str(socket_path(run, RUN_FILES.observer_socket)), self.cells, self.log)
+        self.access = (
+            AccessLog(self.sink, self.cells, self.options.access_log) if self.options.access_log else None
+        )
         self.routing: Routing | None = None
         self.limits = Limits()
         self.active: set[Exchange] = set()
@@ -69,8 +77,9 @@ class Worker:
         self._pin: str | None = None
         self._trips_seen = -1
         self._tripped: frozenset[str] = frozenset()
-        self._servers: list[asyncio.Server] = []
+        self._listeners = Listeners(self)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_following = False
         self._ticks = 0
         self._ids = 0
         self._id_prefix = os.urandom(8).hex().encode()
@@ -87,13 +96,8 @@ class Worker:
             self.apply(stored)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: None)
-        for descriptor in descriptors:
-            listening = socket.socket(fileno=descriptor)
-            listening.setblocking(False)
-            self._servers.append(
-                await loop.create_server(lambda: Client(self), sock=listening, backlog=_BACKLOG)
-            )
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self._follow_files()))
+        await self._listeners.open(descriptors)
         self.cells[c.STATE] = c.SERVING
         hello = Hello("worker", self._index, os.getpid())
         self.spawn(
@@ -122,11 +126,10 @@ class Worker:
         """Stop accepting, let requests end, close what is idle; whatever is left after the plan's time is cut."""
         self.is_draining = True
         self.cells[c.STATE] = c.DRAINING
-        for server in self._servers:
-            server.close()
+        self._listeners.close()
         begun = monotonic()
         self.log.info("draining", connections=len(self.clients), requests=len(self.active))
-        while self.clients and monotonic() - begun < self.limits.drain_ms / 1000:
+        while (self.clients or self._listeners.is_busy) and monotonic() - begun < self.limits.drain_ms / 1000:
             if monotonic() - begun >= min(DRAIN_IDLE_S, self.limits.drain_ms / 2000):
                 for client in [one for one in self.clients if one.is_idle and not one.is_closing]:
                     client.close()
@@ -135,6 +138,8 @@ class Worker:
             exchange.cut()
         for client in list(self.clients):
             client.abort()
+        if self.access is not None:
+            self.access.flush()
         self.sink.close()
         self.cells[c.STATE] = c.STOPPED
         self.log.info("drained", after_s=f"{monotonic() - begun:.2f}")
@@ -156,7 +161,7 @@ class Worker:
         self.addresses.keep_only({endpoint for one in plan.versions for endpoint in one.endpoints})
         self.block.write_applied(plan.triple)
         self.limits = plan.limits
-        self.sink.want(bool(plan.shadows))
+        self.sink.want(bool(plan.shadows) or self.access is not None)
         self.log.info("plan applied", applied=plan.triple)
         return Report(str(plan.triple))
 
@@ -173,6 +178,7 @@ class Worker:
                 self.addresses,
                 tripped=self._tripped,
                 pin=self._pin,
+                names_version=self.options.names_version,
             )
 
     # -- for exchanges -----------------------------------------------------------------------------------------
@@ -197,6 +203,8 @@ class Worker:
         for exchange in list(self.active):
             exchange.sweep(now)
         self._watch_trips()
+        if self.access is not None:
+            self.access.flush()
         if self._ticks % _QUARTER == 0:
             self._publish(now)
             self._judge(now)
@@ -205,6 +213,19 @@ class Worker:
             for client in list(self.clients):
                 client.sweep(now, self.limits)
             self.addresses.close_idle(now - IDLE_S)
+            self.spawn(self._follow_files())
+
+    async def _follow_files(self) -> None:
+        """Certificates that changed are for connections from now on; those at rest were checked by the old ones."""
+        if self._is_following:
+            return
+        self._is_following = True
+        try:
+            await self._listeners.refresh()
+            if await asyncio.to_thread(self.upstream_tls.refresh):
+                self.addresses.close_idle(float("inf"))
+        finally:
+            self._is_following = False
 
     def _publish(self, now: float) -> None:
         """What is in flight and for how long, for all to see."""

@@ -39,8 +39,61 @@ class Address(NamedTuple):
         return "::1" if address.version == 6 else "127.0.0.1"
 
 
+class SocketPath(NamedTuple):
+    """A Unix socket to listen on."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+    @property
+    def url(self) -> str:
+        """How people are told of it."""
+        return str(self)
+
+
 class CannotListen(Exception):
     """The address cannot be listened on; the text says why and who to look for."""
+
+
+def listen_unix(address: SocketPath, mode: int) -> socket.socket:
+    """A listening socket at that path, for those that `mode` lets write to it, in place of one that nobody serves.
+
+    CannotListen says what is in the way.
+    """
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _clear(address.path)
+        before = os.umask(0o777)  # nobody connects before the mode is right
+        try:
+            opened.bind(str(address.path))
+        finally:
+            os.umask(before)
+        address.path.chmod(mode)
+        opened.listen(BACKLOG)
+    except OSError as error:
+        opened.close()
+        raise CannotListen(f"{address}: {error.strerror or error}") from error
+    opened.setblocking(False)
+    return opened
+
+
+def _clear(path: Path) -> None:
+    """Take away a socket that was left over. CannotListen if somebody serves it, or if it is something else."""
+    if not path.is_socket():
+        if path.exists():
+            raise CannotListen(f"unix:{path}: there is a file of that name that is no socket")
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        try:
+            asking.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        else:
+            raise CannotListen(
+                f"unix:{path} is in use: another process serves it; stop it or listen elsewhere"
+            )
 
 
 def listen(address: Address) -> socket.socket:

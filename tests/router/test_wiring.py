@@ -15,7 +15,7 @@ from router.supervisor.sockets import Address
 from router.wiring import Opened, Ready, commands
 from tests.router.agent.bench import SmallWorker, make_plan
 
-OPENED = Opened(Address("127.0.0.1", 8080), 7, Address("127.0.0.1", 8081), 8)
+OPENED = Opened((Address("127.0.0.1", 8080),), (7,), Address("127.0.0.1", 8081), 8)
 
 
 def settings(run: Path, **more: Any) -> Settings:

@@ -27,7 +27,7 @@ def exposed(tmp_path: Path) -> Iterator[FastAPI]:
     (tmp_path / "token").write_text("s3cret\n")
     shared = attach(directory.path)
     in_force = InForce(shared, "ml/fraud", Log("agent"))
-    collector = RouterCollector(Reporter(shared, in_force, "r1").build, lambda: in_force.plan)
+    collector = RouterCollector(Reporter(shared, in_force, "r1").build, lambda: in_force.assignment, shared)
     access = Access(is_loopback=False, token_file=tmp_path / "token")
     app = admin(shared, in_force, History(), collector, access)
     assert {getattr(route, "path", "") for route in app.routes} == {*GUARDED, *OPEN}

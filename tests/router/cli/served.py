@@ -85,7 +85,9 @@ class Router:
         self._log = folder / "router.log"
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self, *words: str, listen: str = "127.0.0.1:0") -> "Router":
+    def start(
+        self, *words: str, listen: str = "127.0.0.1:0", scheme: str = "http", **environment: str
+    ) -> "Router":
         argv = [
             sys.executable,
             "-m",
@@ -96,12 +98,15 @@ class Router:
             "--ready-file",
             str(self.ready_file),
         ]
-        argv += ["--listen", listen, "--admin", "127.0.0.1:0", "--drain", "20"]
+        more = ["--listen", listen, "--admin", "127.0.0.1:0", "--drain", "20"]
+        argv = [*argv[:3], *more, *argv[3:]]  # first, so that what a test listens on comes after it
         with self._log.open("a") as log:
-            self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True)
+            self.process = subprocess.Popen(
+                argv, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **environment}
+            )
         assert self.process.stdout is not None
         self.said = self.process.stdout.readline()
-        assert self.said.startswith("router: serving ml/fraud on http://127.0.0.1:"), self.log()
+        assert self.said.startswith(f"router: serving ml/fraud on {scheme}://127.0.0.1:"), self.log()
         return self
 
     @property

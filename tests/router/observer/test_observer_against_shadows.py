@@ -16,6 +16,7 @@ from router.observer import observer as observer_module
 from router.observer.observer import Observer
 from router.observer.records import RecordLog
 from router.observer.tallies import Tallies
+from router.tls import Client, Followed
 from tests.router.observer.shadow_servers import (
     Sound,
     copy_of,
@@ -42,7 +43,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.tallies = Tallies(folder / "shadows.json", "boot", Log("test"))
         self.records = RecordLog(folder / "records", Log("test"))
-        self.observer = Observer(self.tallies, self.records, KEY)
+        self.observer = Observer(self.tallies, self.records, KEY, Followed(Client(), Log("test")))
 
     @property
     def counted(self) -> ShadowCounters:

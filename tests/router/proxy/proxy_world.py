@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -254,18 +254,24 @@ class Agent:
 
 
 class Router:
-    """Workers of one run directory on one listening socket, as the supervisor would start them."""
+    """Workers of one run directory on one listening socket, as the supervisor would start them.
 
-    def __init__(self, run: Path, workers: int = 1) -> None:
+    `words` are more of a worker's command line; a `socket_path` makes it a Unix socket.
+    """
+
+    def __init__(
+        self, run: Path, workers: int = 1, words: Sequence[str] = (), socket_path: Path | None = None
+    ) -> None:
         self.run = run
+        self.words = words
         self.columns: dict[str, int] = {}
         (run / RUN_FILES.counters).write_bytes(bytes(c.layout(workers)))
         with (run / RUN_FILES.counters).open("r+b") as file:
             self.counters = memoryview(mmap.mmap(file.fileno(), 0))
-        self.listening = socket.socket()
-        self.listening.bind(("127.0.0.1", 0))
+        self.listening = socket.socket(socket.AF_UNIX if socket_path else socket.AF_INET)
+        self.listening.bind(str(socket_path) if socket_path else ("127.0.0.1", 0))
         self.listening.listen(1024)
-        self.port = self.listening.getsockname()[1]
+        self.port = 0 if socket_path else self.listening.getsockname()[1]
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.log = (run / "log").open("ab")
 
@@ -282,7 +288,9 @@ class Router:
         descriptor = self.listening.fileno()
         command = [sys.executable, "-m", "router.proxy", "--run", str(self.run)]
         self.processes[index] = subprocess.Popen(
-            [*command, "--index", str(index), "--fd", str(descriptor)], pass_fds=[descriptor], stderr=self.log
+            [*command, "--index", str(index), "--fd", str(descriptor), *self.words],
+            pass_fds=[descriptor],
+            stderr=self.log,
         )
         return self.processes[index]
 
@@ -306,6 +314,10 @@ class Router:
     def counted(self, name: str, identity: str | None = None) -> VersionCounters:
         identity = identity or f"id-{name}"
         return c.read_version(self.counters, self.columns[identity], version=name, identity=identity)
+
+    def causes(self) -> dict[str, int]:
+        """What workers answered or closed by themselves, by why; no zeroes."""
+        return {cause: count for cause, count in c.read_causes(self.counters).items() if count}
 
     def dropped(self, live: str, shadow: str) -> dict[str, int]:
         pairs = [(self.columns[f"id-{name}"], f"id-{name}") for name in (live, shadow)]
@@ -333,9 +345,15 @@ class Router:
 
 
 @asynccontextmanager
-async def serving(run: Path, plan: RoutePlan | None, workers: int = 1) -> AsyncIterator[Router]:
+async def serving(
+    run: Path,
+    plan: RoutePlan | None,
+    workers: int = 1,
+    words: Sequence[str] = (),
+    socket_path: Path | None = None,
+) -> AsyncIterator[Router]:
     """Workers that serve this plan from disk, or none."""
-    router = Router(run, workers)
+    router = Router(run, workers, words, socket_path)
     try:
         if plan is not None:
             router.store(plan)

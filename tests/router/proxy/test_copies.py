@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from headgate.wire.plan import Capture, Overrides, RoutePlan, Shadow
 from router.core.channel import RUN_FILES, Copy, Frames
 from tests.router.proxy.proxy_world import (
@@ -29,6 +31,7 @@ class Observer:
 
     def __init__(self) -> None:
         self.copies: list[Copy] = []
+        self.lines: list[dict[str, Any]] = []
         self.is_reading = asyncio.Event()
         self.is_reading.set()
         self.connected = asyncio.Event()
@@ -46,7 +49,7 @@ class Observer:
                 writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        frames = Frames(Copy)
+        frames = Frames(Copy | bytes)
         self._writers.add(writer)
         self.connected.set()
         try:
@@ -55,7 +58,11 @@ class Observer:
                 data = await reader.read(65536)
                 if not data:
                     return
-                self.copies += [one for one in frames.feed(data) if isinstance(one, Copy)]
+                for one in frames.feed(data):
+                    if isinstance(one, Copy):
+                        self.copies.append(one)
+                    elif isinstance(one, bytes):
+                        self.lines += map(msgspec.json.decode, one.splitlines())
         except (ConnectionError, asyncio.CancelledError):
             writer.transport.abort()
         finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from headgate.wire.plan import Limits
+from router.core.counters import CAUSES, cause_cell
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "router.md").read_text()
@@ -30,6 +31,11 @@ def test_each_cause_of_the_program_is_in_the_document():
     timed_out = re.findall(r"_time_out\(\s*\"([a-z0-9_]+)\"", SOURCES)
     assert len(set(refused)) > 20
     assert set(refused) | set(timed_out) <= documented() | NEVER_ANSWERED
+
+
+def test_each_cause_has_a_cell_of_its_own():
+    assert documented() | NEVER_ANSWERED == set(CAUSES) - {"proxy_protocol", "proxy_protocol_sender", "other"}
+    assert len({cause_cell(cause) for cause in CAUSES}) == len(CAUSES)
 
 
 def test_each_limit_is_in_the_document():

@@ -6,6 +6,7 @@ from hashlib import blake2b
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from headgate.log import Log
 from headgate.wire.plan import (
     SLOTS,
     Condition,
@@ -22,6 +23,7 @@ from router.proxy.framing import Request, parse_request
 from router.proxy.picking import pick
 from router.proxy.pool import Addresses
 from router.proxy.routing import Ledger, Routing
+from router.tls import Client, Followed
 
 NAMES = ("v1", "v2", "v3")
 COLUMNS = {f"id-{name}": column for column, name in enumerate(NAMES)}
@@ -45,7 +47,14 @@ class World:
     def routing(self) -> Routing:
         ledger = Ledger(c.Block(memoryview(bytearray(c.layout(1))), 0))
         ledger.claim(COLUMNS, COLUMNS)
-        return Routing(self.plan, COLUMNS, ledger, Addresses(), tripped=self.tripped, pin=self.pin)
+        return Routing(
+            self.plan,
+            COLUMNS,
+            ledger,
+            Addresses(Followed(Client(), Log("test"))),
+            tripped=self.tripped,
+            pin=self.pin,
+        )
 
 
 @st.composite
