@@ -40,7 +40,9 @@ def place(draft: Draft) -> Place:
             f"{target.name} is stable and was redefined: give what shall replace it another name",
         )
     if not status.is_stable_proven:
-        return _first(draft)
+        first = _first(draft)
+        stuck = entrance.unmet(draft) if entrance.is_stuck(draft) else ""
+        return Place(Phase.STALLED, f"{first.message}; {stuck}", stuck) if stuck else first
     return _at_rest(spec, status, draft)
 
 

@@ -120,6 +120,8 @@ class Entrances:
         way = self._way(key, found) if found is not None else Way.PAST
         if way is Way.CHANGED and not is_wanted:
             way = Way.PAST  # its changer's, once our note is off it
+        if way is Way.CHANGED and not notes.said:
+            way = Way.UNKNOWN  # until it is known who did it
         return EntranceObserved(f"Service {name}", way, is_wanted, notes.said, notes.is_stuck)
 
     async def bring(

@@ -43,7 +43,7 @@ WRITE_EVERY_S: Final = 5.0
 """Clocks and evidence alone are written this often."""
 
 QUIET_TIMES: Final = 12
-"""So many times less often while nobody is on trial: then only what drains has clocks."""
+"""So many times less often while nobody is on trial and people are told the same: then only what drains has clocks."""
 
 SOON_S: Final = 2.0
 LOOK_EVERY_S: Final = 0.5
@@ -477,15 +477,16 @@ class KubernetesStore:
         return _settled(known.kept.status) == _settled(decision.status)
 
     def _keep(self, known: _Known, recorded: Recorded) -> None:
+        after = recorded.decision.status
+        is_quiet = after.candidate is None and after.message == known.kept.status.message
         known.kept = msgspec.structs.replace(
             known.kept, status=recorded.decision.status, results=recorded.results
         )
         known.analysis = recorded.analysis
         known.next_at = recorded.decision.requeue_at
         known.is_ahead = True
-        if known.due_at is None:
-            on_trial = recorded.decision.status.candidate is not None
-            known.due_at = self._now() + self._write_every_s * (1 if on_trial else QUIET_TIMES)
+        due_at = self._now() + self._write_every_s * (QUIET_TIMES if is_quiet else 1)
+        known.due_at = due_at if known.due_at is None else min(known.due_at, due_at)
 
     async def _decide(self, key: str, found: Mapping[str, Any], known: _Known, recorded: Recorded) -> None:
         """Write the decision, then let its answers and events go their way."""

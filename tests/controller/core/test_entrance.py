@@ -38,6 +38,16 @@ def test_a_rollout_is_not_healthy_before_its_service_leads_to_the_routers_and_sa
     assert stuck.status.phase is Phase.STALLED
 
 
+def test_what_a_person_has_to_do_is_said_also_before_the_first_version_serves() -> None:
+    story = Narrator()
+    story.tell("v1 ready")
+    stuck = EntranceObserved(NAME, Way.PAST, message="Service ml/fraud is taken over already", is_stuck=True)
+    decision = look(story, stuck)
+    assert decision.status.phase is Phase.STALLED
+    assert decision.status.message.startswith("waiting for a router")
+    assert decision.status.message.endswith("is taken over already")
+
+
 def test_each_way_is_told_once() -> None:
     story = at_rest()
     led = EntranceObserved(NAME, Way.LED)

@@ -1,0 +1,167 @@
+"""An existing Service taken over by routers and given back, on a real API server: each time in one write, never to nobody."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.adapters.kubernetes import takeover
+from tests.cluster.fronts import FRONT, TAKING, History, recording, router_pod
+from tests.cluster.testbed.cluster import Testbed
+from tests.cluster.testbed.kubelet import READY, UNREADY, Health, Kubelet, Pod
+from tests.cluster.versions import deployment, service
+from tests.cluster.whole import NAME, Whole, install, rollout, until
+
+pytestmark = pytest.mark.timeout(400)
+
+ROUTERS = str(takeover.routers_of(NAME))
+OLD = f"app={FRONT}"
+
+
+@dataclass
+class Scene:
+    """A product behind the Service `front`; pods whose names begin with one of `unready` are not ready."""
+
+    whole: Whole
+    history: History
+    unready: set[str] = field(default_factory=set)
+
+    def health(self, pod: Pod) -> Health:
+        return UNREADY if any(pod["metadata"]["name"].startswith(name) for name in self.unready) else READY
+
+    def front(self) -> dict[str, Any]:
+        return self.whole.get("service", FRONT)
+
+    def leads(self, where: str) -> None:
+        until(
+            f"it leads to {where}", lambda: str(takeover.destination_of(self.front())) == where, 90, self.says
+        )
+
+    def says(self) -> str:
+        return f"{self.whole.status().get('message')}; {self.whole.says()}"
+
+    def saying(self, *words: str) -> str:
+        """The message, once it has all these words."""
+
+        def said() -> str:
+            message = str(self.whole.status().get("message", ""))
+            return message if all(word in message for word in words) else ""
+
+        found: str = until(f"{words} in the message", said, 90, self.says)
+        return found
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        found = [one for one in self.whole.status().get("conditions", ()) if one["type"] == kind]
+        return found[0] if found else {}
+
+    def condition_is(self, kind: str, status: str) -> dict[str, Any]:
+        def holds() -> dict[str, Any]:
+            found = self.condition(kind)
+            return found if found.get("status") == status else {}
+
+        found: dict[str, Any] = until(f"{kind} is {status}", holds, 90, self.says)
+        return found
+
+    def events(self, reason: str) -> list[str]:
+        listed = self.whole.kubectl("get", "events.v1.events.k8s.io", "--output", "json").stdout
+        return [one["note"] for one in json.loads(listed)["items"] if one["reason"] == reason]
+
+    def traffic(self, traffic: dict[str, Any] | None) -> None:
+        patch = json.dumps({"spec": {"traffic": traffic}})
+        self.whole.kubectl("patch", "mro", NAME, "--type=merge", "--patch", patch)
+
+    def pod(self, name: str) -> None:
+        self.whole.kubectl("create", "--filename", "-", stdin=router_pod(name))
+
+
+@pytest.fixture
+def scene(cluster: Testbed, namespace: str, tmp_path: Path) -> Iterator[Scene]:
+    install(cluster)
+    with ExitStack() as stack:
+        whole = stack.enter_context(Whole(cluster, namespace, tmp_path))
+        made = Scene(whole, stack.enter_context(recording(cluster, namespace)))
+        stack.enter_context(Kubelet(cluster, namespace, health=made.health))
+        whole.kubectl("apply", "-f", "-", stdin=deployment(FRONT))
+        whole.kubectl("apply", "-f", "-", stdin=service(FRONT))
+        whole.kubectl("wait", "--for=condition=Available", "--timeout=90s", f"deployment/{FRONT}")
+        whole.start()
+        yield made
+
+
+def without_notes(front: dict[str, Any]) -> dict[str, Any]:
+    """The Service as its owner wrote it, but for what changes with every write."""
+    metadata = {name: value for name, value in front["metadata"].items() if name in ("name", "uid", "labels")}
+    return {"metadata": metadata, "spec": front["spec"]}
+
+
+def test_a_service_leads_to_the_routers_once_all_of_them_are_ready_and_back_when_nobody_asks_any_more(
+    scene: Scene,
+) -> None:
+    before = without_notes(scene.front())
+    scene.unready = {"r1", "r2"}
+    scene.whole.apply(rollout([scene.whole.model("v1"), scene.whole.model("v2")], traffic=TAKING))
+    scene.saying("v1 serves everything", "not taken over yet", "there is no router pod")
+    scene.pod("r1")
+    scene.pod("r2")
+    scene.saying("router pod r1 is not ready")
+    scene.unready = {"r2"}
+    scene.saying("router pod r2 is not ready")
+    assert scene.condition("TakenOver")["status"] == "False"
+    scene.unready = set()
+    scene.saying("router pod r2 has not asked for its plan")
+    assert scene.history.leads() == [OLD]
+    scene.whole.kubectl("delete", "pod", "r2", "--now")
+    scene.condition_is("TakenOver", "True")
+    scene.whole.phase_is("Healthy")
+    note = takeover.note_of(scene.front())
+    assert note == takeover.Note(
+        f"{scene.whole.namespace}/{NAME}", takeover.Destination({"app": FRONT}, "http")
+    )
+    scene.traffic(None)
+    scene.leads(OLD)
+    until("it is told", lambda: scene.events("GivenBack"), 60, scene.says)
+    assert len(scene.events("TakenOver")) == 1
+    assert without_notes(scene.front()) == before
+    assert scene.history.leads() == [OLD, ROUTERS, OLD]
+    assert len(scene.history.services.of(FRONT)) == 3
+    assert scene.history.gaps() == []
+
+
+def test_who_leads_it_elsewhere_by_hand_is_named_and_not_fought(scene: Scene) -> None:
+    scene.pod("r1")
+    scene.whole.apply(rollout([scene.whole.model("v1")], traffic=TAKING))
+    scene.leads(ROUTERS)
+    scene.condition_is("TakenOver", "True")
+    by_hand = [{"op": "replace", "path": "/spec/selector", "value": {"app": FRONT}}]
+    scene.whole.kubectl("patch", "service", FRONT, "--type=json", "--patch", json.dumps(by_hand))
+    assert FRONT in scene.condition_is("Overridden", "True")["message"]
+    scene.saying("v1 serves everything", "was changed by kubectl-patch", "set its selector to")
+    until("it is told", lambda: scene.events("Overridden"), 60, scene.says)
+    scene.traffic(None)
+    until("our note is off it", lambda: takeover.NOTE not in scene.front()["metadata"].get("annotations", {}))
+    scene.condition_is("Overridden", "False")
+    assert scene.history.leads() == [OLD, ROUTERS, OLD]
+    scene.traffic(TAKING)
+    scene.leads(ROUTERS)
+    assert len(scene.events("Overridden")) == 1
+    assert scene.history.gaps() == []
+
+
+def test_a_rollout_that_is_deleted_stays_until_its_service_can_lead_to_somebody(scene: Scene) -> None:
+    scene.pod("r1")
+    scene.whole.apply(rollout([scene.whole.model("v1")], traffic=TAKING))
+    scene.leads(ROUTERS)
+    scene.unready = {FRONT}
+    scene.whole.kubectl("wait", "--for=condition=Available=False", "--timeout=90s", f"deployment/{FRONT}")
+    scene.whole.kubectl("delete", "mro", NAME, "--wait=false")
+    scene.saying("is not given back yet", OLD, "none of them is ready")
+    assert scene.history.leads() == [OLD, ROUTERS]
+    scene.unready = set()
+    scene.whole.kubectl("wait", "--for=delete", "--timeout=90s", f"mro/{NAME}")
+    assert scene.history.leads() == [OLD, ROUTERS, OLD]
+    assert takeover.NOTE not in scene.front()["metadata"].get("annotations", {})
+    assert scene.history.gaps() == []
