@@ -195,7 +195,7 @@ class Mirror:
 
     def _remove(self, key: str, version: int | None) -> None:
         if version is not None:
-            self._graves[key] = version
+            self._graves[key] = max(version, self._graves.get(key, version))
             self._graves.move_to_end(key)
             if len(self._graves) > GRAVES_MAX:
                 self._graves.popitem(last=False)

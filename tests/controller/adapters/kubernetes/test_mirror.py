@@ -221,6 +221,15 @@ def test_what_is_remembered_of_deletions_is_bounded(told: Told) -> None:
     assert len(told.mirror._graves) == GRAVES_MAX
 
 
+def test_an_old_deletion_told_again_brings_nothing_back_that_was_deleted_since(told: Told) -> None:
+    told.list(10)
+    for kind, version in (("ADDED", 11), ("DELETED", 12), ("ADDED", 13), ("DELETED", 14)):
+        told.event(kind, obj("x", version))
+    told.event("DELETED", obj("x", 12))
+    told.event("ADDED", obj("x", 13))
+    assert list(told.mirror.values()) == []
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> list[tuple[str, int, str | None]]:
     """A true history of three objects: (name, version, value or None for deleted)."""
