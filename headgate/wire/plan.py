@@ -180,6 +180,8 @@ class Limits(_Message, frozen=True):
     drain_ms: Milliseconds = 30_000
     header_bytes_max: Annotated[int, Meta(ge=1024, le=1_048_576)] = 65_536
     connections_per_endpoint_max: Annotated[int, Meta(ge=1, le=65_536)] = 512
+    requests_per_version_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    slow_start_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 10_000
 
 
 class RedactRule(_Message, frozen=True):

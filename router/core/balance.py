@@ -22,6 +22,19 @@ def pair(count: int, randomness: int) -> tuple[int, int]:
     return first, second + (second >= first)
 
 
+SLOW_START_SHARE: Final = 0.1
+"""What an endpoint takes at the very beginning of its slow start, of what would fall to it."""
+
+
+def takes(age_s: float, slow_start_s: float, randomness: float) -> bool:
+    """Whether an endpoint that has been usable for `age_s` takes a request that fell to it.
+
+    Its share grows evenly over the slow start, so that caches fill and code is compiled before all of the load is
+    there. `randomness` is uniform from 0 to 1.
+    """
+    return age_s >= slow_start_s or randomness < max(SLOW_START_SHARE, age_s / slow_start_s)
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """How an endpoint did of late. `ejected_until` is an instant of the caller's clock, in seconds."""

@@ -7,10 +7,11 @@ stay. One that no plan names any more loses its idle connections at once and the
 import asyncio
 from collections.abc import Iterable
 from random import getrandbits
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from headgate.wire.plan import Endpoint
-from router.core.balance import HEALTHY, pair
+from router.core.balance import HEALTHY, pair, takes
 from router.tls import Followed
 
 if TYPE_CHECKING:
@@ -23,9 +24,15 @@ _IDLE_MAX: Final = 256
 
 
 class Address:
-    """One endpoint as this worker knows it. `load` counts its exchanges and connection attempts under way."""
+    """One endpoint as this worker knows it. `load` counts its exchanges and connection attempts under way.
 
-    __slots__ = ("authority", "connections", "endpoint", "health", "idle", "is_retired", "load", "tls")
+    `usable_since` is the instant from which it is usable: when it was first named, or the end of its last ejection.
+    """
+
+    __slots__ = (
+        *("authority", "connections", "endpoint", "health", "idle", "is_retired", "load", "tls"),
+        "usable_since",
+    )
 
     def __init__(self, endpoint: Endpoint, tls: Followed) -> None:
         self.endpoint = endpoint
@@ -36,6 +43,7 @@ class Address:
         self.connections = 0
         self.load = 0
         self.is_retired = False
+        self.usable_since = monotonic()
 
     def take(self) -> "Upstream | None":
         """The connection that was idle for the shortest time, if there is any."""
@@ -72,7 +80,10 @@ class Address:
         """A connection to it failed, broke or was silent too long; whether that ejected it."""
         before = self.health.ejections
         self.health = self.health.after_failure(now)
-        return self.health.ejections > before
+        if self.health.ejections == before:
+            return False
+        self.usable_since = self.health.ejected_until
+        return True
 
 
 class Addresses:
@@ -105,9 +116,16 @@ class Addresses:
 
 
 def choose(
-    addresses: list[Address], tried: tuple[Address, ...], now: float, connections_max: int
+    addresses: list[Address],
+    tried: tuple[Address, ...],
+    now: float,
+    connections_max: int,
+    slow_start_s: float,
 ) -> Address | None:
-    """The less loaded of two random usable endpoints that were not tried yet; None if there is no such one."""
+    """The less loaded of two random usable endpoints that were not tried yet; None if there is no such one.
+
+    One in its slow start leaves part of what would be its to the other, unless that is in its own.
+    """
     count = len(addresses)
     if count == 1:
         only = addresses[0]
@@ -118,10 +136,14 @@ def choose(
     first, second = addresses[i], addresses[j]
     if second.load < first.load:
         first, second = second, first
+    if not _is_usable(first, tried, now, connections_max):
+        first, second = second, first
     if _is_usable(first, tried, now, connections_max):
-        return first
-    if _is_usable(second, tried, now, connections_max):
-        return second
+        age_s = now - first.usable_since
+        if age_s >= slow_start_s or now - second.usable_since < slow_start_s:
+            return first
+        is_left = not takes(age_s, slow_start_s, getrandbits(24) / 2**24)
+        return second if is_left and _is_usable(second, tried, now, connections_max) else first
     usable = [one for one in addresses if _is_usable(one, tried, now, connections_max)]
     return min(usable, key=lambda one: one.load, default=None)
 

@@ -126,19 +126,27 @@ class Sending(ABC):
 
     def _seek(self) -> None:
         """Take a connection to an endpoint of the version, make one, or go to stable."""
-        worker, serving = self._worker, self._serving
-        if len(self._tried) < _CONNECT_TRIES_MAX:
-            maximum = self.limits.connections_per_endpoint_max
-            address = choose(serving.addresses, self._tried, worker.now, maximum)
-            if address is None and serving.is_stable and not self._tried:
-                address = least_bad(serving.addresses, maximum)
-            if address is not None:
-                self._go(address)
-                return
-        if serving.is_stable:
+        address = self._choose()
+        if address is not None:
+            self._go(address)
+        elif self._serving.is_stable:
             self._fail_without_connection()
         else:
             self._fall_back()
+
+    def _choose(self) -> Address | None:
+        """The endpoint to try next; None if all were, or the version has as many requests as it may."""
+        serving, limits = self._serving, self.limits
+        if (
+            len(self._tried) >= _CONNECT_TRIES_MAX
+            or serving.counted.in_flight > limits.requests_per_version_max
+        ):
+            return None
+        now, maximum = self._worker.now, limits.connections_per_endpoint_max
+        address = choose(serving.addresses, self._tried, now, maximum, limits.slow_start_ms / 1000)
+        if address is None and serving.is_stable and not self._tried:
+            address = least_bad(serving.addresses, maximum)
+        return address
 
     def _go(self, address: Address) -> None:
         address.load += 1
@@ -189,7 +197,7 @@ class Sending(ABC):
             message = f"version {name} has no endpoint"
             self._fail(c.NO_CONNECTION, HTTPStatus.SERVICE_UNAVAILABLE, "no_endpoint", message)
         elif not self._tried:
-            message = f"all endpoints of version {name} have as many requests as they may"
+            message = f"version {name}, or each of its endpoints, has as many requests as it may"
             self._fail(c.NO_CONNECTION, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", message)
         else:
             message = f"no endpoint of version {name} accepts a connection"

@@ -84,6 +84,8 @@ PLAN_FULL = RoutePlan(
         drain_ms=10_000,
         header_bytes_max=32_768,
         connections_per_endpoint_max=64,
+        requests_per_version_max=2_000,
+        slow_start_ms=5_000,
     ),
     capture=Capture(
         store="redacted",

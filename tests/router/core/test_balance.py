@@ -6,7 +6,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.balance import EJECT_AFTER, EJECTION_S, EJECTION_S_MAX, HEALTHY, Health, pair
+from router.core.balance import EJECT_AFTER, EJECTION_S, EJECTION_S_MAX, HEALTHY, Health, pair, takes
 
 
 @given(st.integers(2, 1024), st.integers(0, 2**48 - 1))
@@ -48,3 +48,14 @@ def test_each_ejection_in_a_row_lasts_twice_as_long_up_to_a_bound(times: int):
         health = health.after_failure(before)
         assert abs(health.ejected_until - before - min(EJECTION_S * 2**i, EJECTION_S_MAX)) < 1e-6
     assert health.ejections == times
+
+
+def test_a_slow_start_takes_a_tenth_at_first_more_and_more_and_all_in_the_end():
+    shares = [
+        sum(takes(age, 10.0, i / 1000) for i in range(1000)) / 1000 for age in (0, 0.5, 2.5, 5, 9, 10, 99)
+    ]
+    assert shares == [0.1, 0.1, 0.25, 0.5, 0.9, 1.0, 1.0]
+
+
+def test_without_a_slow_start_all_is_taken_at_once():
+    assert takes(0.0, 0.0, 0.999)
