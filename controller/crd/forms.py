@@ -346,6 +346,7 @@ _WHAT_SERVES: Final = (
     "url",
     "service.name",
     "service.port",
+    "inferenceService",
     "process.command",
     "process.env",
     "process.readiness",
@@ -406,8 +407,8 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
     "one-source": (
         Form(
             "Version",
-            _one_of("url", "service", "process"),
-            "version %s needs exactly one thing that serves it: write service, url or process",
+            _one_of("url", "service", "inferenceService", "process"),
+            "version %s needs exactly one thing that serves it: write service, inferenceService, url or process",
             ("self.name",),
         ),
         Form(
@@ -429,6 +430,12 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
             "Version",
             "!has(self.service) || !has(self.readiness)",
             "a Service has its pods' readinessProbe: write it in the pod template; here it is for a url",
+            path=".readiness",
+        ),
+        Form(
+            "Version",
+            "!has(self.inferenceService) || !has(self.readiness)",
+            "an InferenceService says itself whether it is ready; here it is for a url",
             path=".readiness",
         ),
     ),

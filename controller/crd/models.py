@@ -294,7 +294,7 @@ class ServicePort(Model):
 
 
 class Version(Model):
-    """One version by name: a `service` or a `url` that is there, or (not on clusters) a `process` to start."""
+    """One version by name: a `service`, an `inferenceService` or a `url` that is there, or (not on clusters) a `process` to start."""
 
     planned: ClassVar[Mapping[str, str]] = {
         "auth": "credentials for a version come with TLS to upstreams",
@@ -307,6 +307,8 @@ class Version(Model):
     """On a cluster: the Service in front of this version alone; requests go to its ready pods."""
     deployment: ObjectName | None = None
     """On a cluster: the Deployment behind service, so that a crash loop is seen and said. It is never changed."""
+    inference_service: ObjectName | None = None
+    """On a cluster: the InferenceService of KServe that is this version; it says where it is and whether it is ready."""
     process: Process | None = None
     """A model server that local mode starts on this machine. Not for clusters."""
     readiness: Readiness | None = None

@@ -29,7 +29,7 @@ def _needs_a_machine(rollout: ModelRollout) -> Iterator[Fault]:
             yield Fault(
                 f"spec.versions[{index}].process",
                 "place",
-                "only `headgate up` starts processes: on a cluster write service or url, or spec.template",
+                "only `headgate up` starts processes: on a cluster write service, inferenceService or url, or spec.template",
             )
 
 
@@ -46,4 +46,10 @@ def _needs_a_cluster(rollout: ModelRollout) -> Iterator[Fault]:
                 f"spec.versions[{index}].service",
                 "place",
                 "a Service needs a cluster: here write url or process",
+            )
+        if version.inference_service is not None:
+            yield Fault(
+                f"spec.versions[{index}].inferenceService",
+                "place",
+                "an InferenceService needs a cluster: here write url or process",
             )

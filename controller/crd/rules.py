@@ -62,12 +62,24 @@ def _listed(names: list[str] | tuple[str, ...]) -> str:
 # Versions
 
 
+_SOURCES: Final = {
+    "url": "url",
+    "service": "service",
+    "inferenceService": "inference_service",
+    "process": "process",
+}
+"""What may serve a version, as it is written, and its field."""
+
+
 def _one_source(rollout: ModelRollout) -> Iterator[Finding]:
     for index, version in enumerate(rollout.spec.versions):
         path = f"spec.versions[{index}]"
-        found = [name for name in ("url", "service", "process") if getattr(version, name) is not None]
+        found = [name for name, field in _SOURCES.items() if getattr(version, field) is not None]
         if not found:
-            yield path, f"version {version.name} says not what serves it: write service, url or process"
+            yield (
+                path,
+                f"version {version.name} says not what serves it: write service, inferenceService, url or process",
+            )
         if len(found) > 1:
             yield path, f"version {version.name} has both {' and '.join(found)}: write one of them"
         if version.deployment is not None and version.service is None:
@@ -90,6 +102,11 @@ def _readiness_place(rollout: ModelRollout) -> Iterator[Finding]:
             yield (
                 f"spec.versions[{index}].readiness",
                 "a Service has its pods' readinessProbe: write it in the pod template; here it is for a url",
+            )
+        if version.inference_service is not None:
+            yield (
+                f"spec.versions[{index}].readiness",
+                "an InferenceService says itself whether it is ready; here it is for a url",
             )
 
 

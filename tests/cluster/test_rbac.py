@@ -28,6 +28,8 @@ ELSEWHERE: set[Right] = {
         ("gateway.networking.k8s.io", "httproutes", verb)
         for verb in ("get", "list", "watch", "create", "patch", "update")
     ),
+    # Versions that are InferenceServices: tests/cluster/test_inference.py.
+    *(("serving.kserve.io", "inferenceservices", verb) for verb in ("list", "watch")),
     # An apply that makes something is a patch that the API server also asks create for.
     ("", "services", "create"),
     ("apps", "deployments", "create"),

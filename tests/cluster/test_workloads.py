@@ -186,7 +186,7 @@ def test_one_rollouts_wrong_objects_leave_another_rollout_alone(cluster: Testbed
             assert len(both["good"].endpoints) == 1
             assert "ExternalName" in both["poison"].message
             assert "cannot be read" in both["nonsense"].message
-            assert "write service or url" in both["elsewhere"].message
+            assert "write service, inferenceService or url" in both["elsewhere"].message
 
     with Kubelet(cluster, namespace):
         running(story)

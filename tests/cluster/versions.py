@@ -106,8 +106,10 @@ async def seeing(cluster: Testbed, namespace: str, user: str = "admin") -> Async
 
     def rollout(key: str) -> Json | None:
         answer = client.get(ROLLOUTS.format(*key.split("/")))
+        if not answer.is_success:  # without our kinds the answer is not even JSON
+            return None
         found: Json = answer.json()
-        return found if answer.is_success else None
+        return found
 
     workloads = KubernetesWorkloads(
         api, namespace=namespace, rollout=rollout, on_change=told.append, log=Log("test")

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from controller.adapters.kubernetes import endpoints, pods, takeover
+from controller.adapters.kubernetes import endpoints, inferenceservices, pods, takeover
 from controller.adapters.kubernetes.api import Api, path_of
+from controller.adapters.kubernetes.inferenceservices import InferenceServices
 from controller.adapters.kubernetes.objects import ROLLOUT_LABEL, TRACK_LABEL
 from controller.adapters.kubernetes.raw import mapping, text
 from controller.adapters.kubernetes.reflector import Reflector
@@ -22,6 +23,7 @@ PODS: Final = "pods"
 DEPLOYMENTS: Final = "deployments"
 REVISIONS: Final = "controllerrevisions"
 CONFIG_MAPS: Final = "configmaps"
+INFERENCE_SERVICES: Final = inferenceservices.PLURAL
 
 SYNC_S: Final = 3.0
 """A first list may keep a reconcile waiting for so long; then it is tried again later."""
@@ -89,6 +91,9 @@ class Copies:
             params={"labelSelector": TRACK_LABEL},
             index=of_rollout,
         )
+        self.inference_services = InferenceServices(
+            api, namespace, self._told(INFERENCE_SERVICES, _itself), log
+        )
         self._looked_at = (self.services, self.slices, self.deployments)
         self._made = (self.services, self.deployments, self.revisions, self.config_maps)
 
@@ -97,6 +102,7 @@ class Copies:
         async with asyncio.TaskGroup() as group:
             for copy in (*self._looked_at, self.revisions, self.config_maps, self.pods):
                 group.create_task(copy.run())
+            group.create_task(self.inference_services.run())
 
     @property
     def has_what_is_made(self) -> bool:

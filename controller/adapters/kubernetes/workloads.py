@@ -13,6 +13,7 @@ from controller.adapters.kubernetes.api import Api
 from controller.adapters.kubernetes.brought import Brought
 from controller.adapters.kubernetes.copies import Copies, Looked
 from controller.adapters.kubernetes.entrance import Entrances
+from controller.adapters.kubernetes.inference import Inference
 from controller.adapters.kubernetes.managed import Managed
 from controller.adapters.kubernetes.objects import owner_of
 from controller.adapters.kubernetes.raw import mapping, number
@@ -24,7 +25,7 @@ from controller.crd.revisions import Revision
 from controller.errors import StoreUnavailable
 from headgate.log import Log
 
-Source = Brought | UrlVersion | str
+Source = Brought | Inference | UrlVersion | str
 """Where a version that is not made by us comes from; a sentence when it is none that a cluster can serve."""
 
 Json = dict[str, Any]
@@ -89,8 +90,10 @@ class KubernetesWorkloads:
         """What is seen of each version; StoreUnavailable while the cluster has never been read."""
         made = {identity: document for identity, document in documents.items() if "template" in document}
         sources = _sources(key, documents)
-        if made or any(isinstance(source, Brought) for source in sources.values()):
+        if made or any(isinstance(source, Brought | Inference) for source in sources.values()):
             await self._copies.wait_synced()
+        if any(isinstance(source, Inference) for source in sources.values()):
+            await self._copies.inference_services.wait_read()
         seen, looked = dict[str, VersionObserved](), list[Looked]()
         for identity, document in made.items():
             seen[identity], more = self._managed.observed(key, identity, document)
@@ -98,7 +101,7 @@ class KubernetesWorkloads:
         if made:
             looked += self._managed.looked(key)
         for identity, source in sources.items():
-            if isinstance(source, Brought):
+            if isinstance(source, Brought | Inference):
                 seen[identity], more = source.observed(self._copies)
                 looked += more
             elif isinstance(source, str):
@@ -152,6 +155,8 @@ def read_source(key: str, document: Mapping[str, Any]) -> Source:
     namespace = key.partition("/")[0]
     if version.service is not None:
         return Brought(namespace, version.service.name, version.service.port, version.deployment or "")
+    if version.inference_service is not None:
+        return Inference(namespace, version.inference_service)
     if version.url is not None:
         return at_url(version.name, version.url, version.readiness)
-    return f"version {version.name} is a process, which only `headgate up` starts: write service or url"
+    return f"version {version.name} is a process, which only `headgate up` starts: write service, inferenceService or url"

@@ -119,13 +119,28 @@ BROKEN: list[tuple[str, Change, str, str]] = [
         "one-source",
         lambda spec: spec["versions"][0].pop("url"),
         "spec.versions[0]",
-        "write service, url or process",
+        "write service, inferenceService, url or process",
     ),
     (
         "one-source",
         versions(0, service={"name": "fraud-v7", "port": 8080}),
         "spec.versions[0]",
         "has both url and service",
+    ),
+    (
+        "one-source",
+        versions(0, inferenceService="fraud-v7"),
+        "spec.versions[0]",
+        "has both url and inferenceService",
+    ),
+    (
+        "readiness-place",
+        lambda spec: spec["versions"].__setitem__(
+            0,
+            {"name": "v7", "inferenceService": "a", "readiness": {"httpGet": {"path": "/ready"}}},
+        ),
+        "spec.versions[0].readiness",
+        "says itself whether it is ready",
     ),
     (
         "one-source",
