@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+from controller.core.analysis.dispersion import Dispersion
 from controller.core.analysis.inputs import Measurement
 from controller.core.checks import CheckResult, Query
 from controller.core.effects import Effect, EffectOutcome
@@ -210,6 +211,10 @@ class Routers(Protocol):
 
     def reports(self, key: str) -> Sequence[Telemetry]:
         """The newest report of each router that has sent one."""
+        ...
+
+    def usual(self, key: str) -> Dispersion:
+        """How much more than by chance stable's failures varied lately, as far as that is known."""
         ...
 
     def requests_per_s(self, key: str) -> float | None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from controller.core.analysis.dispersion import Dispersion
+from controller.core.analysis.usual import NOTHING_USUAL, Usual, learned
 from controller.core.status import RouterObserved, Trip
 from controller.ports import Store, Unwelcome
 from headgate.wire.plan import NOTHING_APPLIED, Applied, RoutePlan
@@ -26,7 +28,7 @@ REFUSED_S: Final = 2.0
 RATE_S: Final = 15.0
 """The present rate is that of the last one to two times so many seconds."""
 
-SILENT_S: Final = 10.0
+LOST_S: Final = 10.0
 """After this long without a word from one life of a router, another is believed whatever its clock says."""
 
 
@@ -67,6 +69,7 @@ class _Rollout:
 
     routers: dict[str, _Router]
     plan: RoutePlan | None = None
+    usual: Usual = NOTHING_USUAL
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -111,13 +114,17 @@ class RouterRegistry:
         routers = self._rollout(key).routers
         return tuple(report for name in sorted(routers) if (report := routers[name].report) is not None)
 
+    def usual(self, key: str) -> Dispersion:
+        """How much more than by chance stable's failures varied in this life of the controller."""
+        return self._rollout(key).usual.dispersion
+
     def requests_per_s(self, key: str) -> float | None:
         """How many requests/s all routers together split at present; None while no router tells."""
         now = self._now()
         rates = [
             rate
             for router in self._rollout(key).routers.values()
-            if now - router.reported_at <= SILENT_S and (rate := _rate(router)) is not None
+            if now - router.reported_at <= LOST_S and (rate := _rate(router)) is not None
         ]
         return sum(rates) if rates else None
 
@@ -169,11 +176,18 @@ class RouterRegistry:
             return Unwelcome.OLDER
         self._epoch_seen = max(self._epoch_seen, Applied.parse(telemetry.applied).epoch)
         before = _said(router)
+        self._learn(self._rollout(telemetry.rollout), telemetry)
         router.marks = _marked(router, telemetry)
         router.report, router.reported_at, router.seen_at = telemetry, self._now(), self._now()
         if _said(router) != before:
             self._on_change(telemetry.rollout)
         return None
+
+    def _learn(self, rollout: _Rollout, report: Telemetry) -> None:
+        """What is usual with the version that the plan calls stable."""
+        stable = rollout.plan.version(rollout.plan.stable) if rollout.plan is not None else None
+        if stable is not None:
+            rollout.usual = learned(rollout.usual, stable.identity, report, self._now())
 
     async def forget(self, key: str, router: str) -> bool:
         """This router is said to be gone: it counts no more. One that is alive after all polls, and counts, again."""
@@ -284,7 +298,7 @@ def _is_newer(report: Telemetry, router: _Router, now: float) -> bool:
         return True
     if kept.boot == report.boot:
         return report.at >= kept.at
-    return report.started_at >= kept.started_at or now - router.reported_at > SILENT_S
+    return report.started_at >= kept.started_at or now - router.reported_at > LOST_S
 
 
 def _mark(report: Telemetry) -> _Mark:

@@ -6,6 +6,7 @@ All share the rollout's alpha equally with everybody whom its stages name, wheth
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from controller.core.analysis.dispersion import UNKNOWN, Dispersion
 from controller.core.analysis.inputs import Arms, Inputs, Roles, StepContext
 from controller.core.analysis.judge import judge
 from controller.core.analysis.state import FRESH, AnalysisState
@@ -34,10 +35,12 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What there is to judge by: the routers' newest reports, and by version name both arms of each provider's check."""
+    """What there is to judge by: the routers' newest reports, by version name both arms of each provider's check, and how
+    much stable's failures varied before."""
 
     reports: tuple[Telemetry, ...]
     counts: Mapping[str, Mapping[str, Arms]]
+    usual: Dispersion = UNKNOWN
 
 
 def on_trial(status: Status) -> Iterator[Candidate | Rival]:
@@ -71,7 +74,7 @@ def judge_trial(
         version: Candidate | Rival, before: AnalysisState
     ) -> tuple[AnalysisState, tuple[CheckResult, ...]]:
         roles = Roles(VersionRef(version.name, version.identity), version.attempt, status.stable)
-        inputs = Inputs(measured.reports, measured.counts.get(version.name, {}))
+        inputs = Inputs(measured.reports, measured.counts.get(version.name, {}), measured.usual)
         context = _context(status, candidate, version, step)
         return judge(every, names, roles, before, inputs, context, alpha, now)
 

@@ -6,6 +6,7 @@ A measurement that could not be had is a value, `Missing`, so that no caller can
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from controller.core.analysis.dispersion import UNKNOWN, Dispersion
 from controller.core.status import VersionRef
 from headgate.wire.telemetry import Telemetry
 
@@ -83,7 +84,9 @@ class StepContext:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that was measured: the newest report of each router, and both arms of each `prometheus:` check by its name."""
+    """All that was measured: the newest report of each router, both arms of each `prometheus:` check by its name, and
+    how much stable's failures varied before the trial."""
 
     reports: tuple[Telemetry, ...] = ()
     counts: Mapping[str, Arms] = field(default_factory=dict)
+    usual: Dispersion = UNKNOWN

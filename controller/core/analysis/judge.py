@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from controller.core.analysis import latency, readings, reports, series, text
-from controller.core.analysis.dispersion import ASSUMED, add_tick
+from controller.core.analysis.dispersion import ASSUMED, UNKNOWN, add_tick
 from controller.core.analysis.engine import NOTHING, Rules, Tally, Tolerance, add_block, is_usable
 from controller.core.analysis.inputs import Arms, Counts, Inputs, Missing, Roles, StepContext, Values
 from controller.core.analysis.state import FRESH, WHOLE, AnalysisState, Boundary, CheckState, Line
@@ -133,7 +133,8 @@ def _share(check: Check, checks: tuple[Check, ...]) -> float:
 def _judge_one(check: Check, state: CheckState | None, context: _Context) -> tuple[CheckState, CheckResult]:
     asks = f"{check.metric} {check.limit} {check.query} {check.per_slice}" + " matched" * context.step.matched
     if state is None or state.asks != asks:
-        state = CheckState(asks, {}, {})
+        is_known = check.metric is Metric.ERRORS and not context.step.matched
+        state = CheckState(asks, {}, {}, context.inputs.usual if is_known else UNKNOWN)
     if isinstance(check.limit, Within):
         return _judge_gauge(check, check.limit, state, context)
     if any(line.has_failed for line in state.lines.values()):

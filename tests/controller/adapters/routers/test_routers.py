@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from controller.adapters import routers
-from controller.adapters.routers import POLLS_MAX, ROUTERS_MAX, SILENT_S, RouterRegistry
+from controller.adapters.routers import LOST_S, POLLS_MAX, ROUTERS_MAX, RouterRegistry
 from controller.ports import Unwelcome
 from headgate.wire.plan import NOTHING_APPLIED, Applied, PlanVersion, RoutePlan, SlotRange
 from headgate.wire.telemetry import GuardTrip, Outcomes, Telemetry, VersionCounters
@@ -289,7 +290,7 @@ def test_a_report_of_a_router_that_never_polled_or_of_no_rollout_is_not_kept() -
         (report(4.0), 0, False),
         (report(2.0, boot="b2", started_at=2.0), 0, True),
         (report(9.0, boot="b0", started_at=0.5), 0, False),
-        (report(9.0, boot="b0", started_at=0.5), SILENT_S + 1, True),
+        (report(9.0, boot="b0", started_at=0.5), LOST_S + 1, True),
     ],
     ids=["later", "earlier", "a later life", "an earlier life", "a life whose clock went back"],
 )
@@ -372,7 +373,7 @@ def rates(*told: tuple[float, str, int], routers: tuple[str, ...] = ("r1",)) -> 
                 life = 1.0 if boot == "b1" else 2.0
                 world.registry.report(report(at, boot, life, router=name, **counted(requests)))
             found.append(world.registry.requests_per_s(KEY))
-        world.now += SILENT_S + 1
+        world.now += LOST_S + 1
         found.append(world.registry.requests_per_s(KEY))
 
     run(scenario)
@@ -402,3 +403,32 @@ def test_a_router_that_started_anew_tells_its_rate_after_two_reports() -> None:
 
 def test_a_version_that_is_gone_from_the_reports_makes_no_negative_rate() -> None:
     assert rates((1.0, "b1", 1_000), (2.0, "b1", 400), (3.0, "b1", 500)) == [None, None, 100.0, None]
+
+
+def test_what_is_usual_with_stable_is_learned_from_every_report_and_forgotten_with_another_stable() -> None:
+    async def scenario(world: World) -> None:
+        world.registry.publish(plan())
+        await world.poll(wait_s=0.0, applied=Applied(1, 1, 0))
+        for second in range(60):
+            world.now += 1
+            counted = VersionCounters(
+                version="v1",
+                identity="i1",
+                picked=Outcomes(100 * second, 10 * second),
+                half=Outcomes(50 * second, 10 * second if second % 2 else 10 * second - 10),
+            )
+            assert world.registry.report(report(float(second), versions=(counted,))) is None
+        usual = world.registry.usual(KEY)
+        assert usual.is_known
+        assert usual.phi > 2
+        other = PlanVersion(name="v2", identity="i2", role="stable")
+        world.registry.publish(
+            msgspec.structs.replace(
+                plan(2), stable="v2", versions=(other,), slots=(SlotRange(0, 10_000, "v2"),)
+            )
+        )
+        world.now += 1
+        assert world.registry.report(report(60.0)) is None
+        assert not world.registry.usual(KEY).is_known
+
+    run(scenario)
