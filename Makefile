@@ -7,7 +7,7 @@ CODE := headgate controller router examples tests bench scripts
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-kube test properties planted faults cluster cluster-up manifests bench-core check format lock audit clean
+.PHONY: help run run-kube test properties planted faults cluster cluster-up manifests bench-core bench-decisions check format lock audit clean
 
 help: ## this list
 	@echo 'Headgate: takes a new version of an ML model into production without hurting anyone.'
@@ -46,6 +46,9 @@ manifests: $(READY) ## write manifests/crds again from the models and rules of c
 
 bench-core: $(READY) ## what a decision costs; table here, figures in bench/out/core.json (QUICK=1 for a short run)
 	@$(PY) -m bench.core
+
+bench-decisions: $(READY) ## false and true rollbacks beside others' rules; bench/out/decisions.json (hours; QUICK=1: minutes)
+	@$(PY) -m bench.decisions
 
 check: $(READY) ## format, lint, types, layers, lock: what must hold before a commit
 	@$(PY) -m ruff format --check $(CODE)
