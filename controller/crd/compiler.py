@@ -5,12 +5,12 @@ from typing import Any
 
 from controller.crd.convert import spec_of
 from controller.crd.convert import version_documents as documents_of
-from controller.crd.faults import Refused
+from controller.crd.faults import Fault, Refused
 from controller.crd.parse import parse
 from controller.crd.revisions import Revision
 from controller.ports import Compiled, Stored
 
-Revisions = Callable[[str, Mapping[str, Any]], Sequence[Revision]]
+Revisions = Callable[[str, Mapping[str, Any]], Sequence[Revision] | Fault]
 _Asked = tuple[int, Mapping[str, Any], tuple[Revision, ...]]
 """Generation, document and versions."""
 
@@ -22,13 +22,18 @@ class Compiler:
     """
 
     def __init__(self, revisions: Revisions = lambda key, document: ()) -> None:
-        """`revisions` gives the versions of a rollout with a pod template (see `spec_of`); what it raises, `compile` does."""
+        """`revisions` gives the versions of a rollout with pods of its own (see `spec_of`), or why it has none; what it
+        raises, `compile` does."""
         self._revisions = revisions
         self._known: dict[str, tuple[_Asked, Compiled | Refused]] = {}
 
     def compile(self, stored: Stored) -> Compiled | Refused:
         """What the document means, or every fault for which this release does not accept it."""
-        revisions = tuple(self._revisions(stored.key, stored.document))
+        found = self._revisions(stored.key, stored.document)
+        if isinstance(found, Fault):
+            parsed = parse(stored.document)
+            return parsed if isinstance(parsed, Refused) else Refused((found,))
+        revisions = tuple(found)
         asked = (stored.generation, stored.document, revisions)
         known = self._known.get(stored.key)
         if known is None or known[0] != asked:

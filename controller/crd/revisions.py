@@ -13,6 +13,12 @@ from typing import Any, Final
 VERSION_LABEL: Final = "headgate.dev/version"
 """On a pod template: what its version is called. On every pod of ours: which version it is of."""
 
+TRACKED_SECRETS: Final = "headgate.dev/track-secrets"
+"""On a pod template, by people: the names of Secrets, with commas, whose content is part of the version."""
+
+DIGESTS: Final = "headgate.dev/secret-digests"
+"""On a pod template, by us: `NAME=DIGEST`, with commas, of these. It makes another content another template."""
+
 NAME_MAX: Final = 63
 
 
@@ -41,16 +47,21 @@ class Revision:
 
 
 def revision_of(
-    rollout: str, template: Mapping[str, Any], port: int, tracked: Mapping[str, Mapping[str, Any]]
+    rollout: str,
+    template: Mapping[str, Any],
+    port: int,
+    tracked: Mapping[str, Mapping[str, Any]],
+    secrets: Mapping[str, str] | None = None,
 ) -> Revision:
-    """The version that the template means now. `tracked`: ConfigMaps by name whose content is part of it."""
+    """The version that the template means now. `tracked`: ConfigMaps by name whose content is part of it; `secrets`:
+    digests of such Secrets by name."""
     copies: dict[str, Mapping[str, Any]] = {}
     names: dict[str, str] = {}
     for name in sorted(set(config_maps_of(template)) & set(tracked)):
         content = {part: tracked[name][part] for part in ("data", "binaryData") if part in tracked[name]}
         names[name] = bounded(rollout, name, _hash(content)[:10])
         copies[names[name]] = content
-    written = _without_nulls(_renamed(template, names))
+    written = _digested(_without_nulls(_renamed(template, names)), secrets or {})
     identity = _hash({"template": written, "port": port})[:20]
     asked = (written.get("metadata") or {}).get("labels") or {}
     return Revision(asked.get(VERSION_LABEL) or f"v-{identity[:8]}", identity, written, port, 0, copies)
@@ -104,6 +115,43 @@ def config_maps_of(template: Mapping[str, Any]) -> Iterator[str]:
     for reference, field_name in _references(template):
         if isinstance(reference.get(field_name), str):
             yield reference[field_name]
+
+
+def secrets_of(template: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the Secrets whose content the template asks to be part of its version."""
+    names = _annotations(template).get(TRACKED_SECRETS)
+    found = names.split(",") if isinstance(names, str) else []
+    return tuple(sorted({name.strip() for name in found if name.strip()}))
+
+
+def digests_in(template: Mapping[str, Any]) -> dict[str, str]:
+    """The digests of tracked Secrets, by name, that are part of a kept template."""
+    kept = _annotations(template).get(DIGESTS)
+    pairs = (pair.partition("=") for pair in kept.split(",")) if isinstance(kept, str) else ()
+    return {name: digest for name, _, digest in pairs if name and digest}
+
+
+def without_digests(template: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The template as a person would write it: a Secret's content is not brought back with it."""
+    if DIGESTS not in _annotations(template):
+        return template
+    rest = {name: value for name, value in _annotations(template).items() if name != DIGESTS}
+    return {**template, "metadata": {**template["metadata"], "annotations": rest}}
+
+
+def _digested(template: dict[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
+    """The template with these digests, and no others."""
+    if not secrets:
+        return dict(without_digests(template))
+    said = ",".join(f"{name}={digest}" for name, digest in sorted(secrets.items()))
+    annotations = {**_annotations(template), DIGESTS: said}
+    return {**template, "metadata": {**(template.get("metadata") or {}), "annotations": annotations}}
+
+
+def _annotations(template: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = template.get("metadata")
+    found = metadata.get("annotations") if isinstance(metadata, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _references(template: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:

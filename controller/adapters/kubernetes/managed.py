@@ -18,9 +18,19 @@ from controller.adapters.kubernetes.drift import differences, managers
 from controller.adapters.kubernetes.errors import ApiError, Conflict, Fenced, Forbidden, Invalid, NotFound
 from controller.adapters.kubernetes.objects import Json, Owner, name_of
 from controller.adapters.kubernetes.raw import items, key_of, number, text
+from controller.adapters.kubernetes.secrets import TRACKED_MAX, Secrets, Unread, Unreadable
 from controller.adapters.kubernetes.store import GROUP, PLURAL, VERSION
 from controller.core.status import VersionObserved, Workload
-from controller.crd.revisions import Revision, all_of, config_maps_of, merge_patch, revision_of
+from controller.crd.revisions import (
+    Revision,
+    all_of,
+    config_maps_of,
+    digests_in,
+    merge_patch,
+    revision_of,
+    secrets_of,
+    without_digests,
+)
 from controller.errors import NotLeader, StoreUnavailable
 
 DELETED_MAX: Final = 64
@@ -42,7 +52,8 @@ class _Notes:
     """What is known of one rollout besides its objects, by version identity.
 
     `faults` and `overridden` (by kind) are told; `asked` says who changed an object of which resourceVersion; `deleted`
-    are UIDs that the copies may still have; `used` the ConfigMaps of the present template.
+    are UIDs that the copies may still have; `used` the ConfigMaps of the present template, `secrets` what is wrong with
+    its tracked Secrets.
     """
 
     faults: dict[str, str] = field(default_factory=dict)
@@ -50,6 +61,7 @@ class _Notes:
     asked: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     deleted: dict[str, None] = field(default_factory=dict)
     used: frozenset[str] = frozenset()
+    secrets: str = ""
 
     def said(self) -> tuple[object, object]:
         """What is told now."""
@@ -59,9 +71,10 @@ class _Notes:
 class Managed:
     """Reads and writes the objects of versions. One call of `apply` at a time for each rollout."""
 
-    def __init__(self, api: Api, copies: Copies) -> None:
+    def __init__(self, api: Api, copies: Copies, secrets: Secrets) -> None:
         self._api = api
         self._copies = copies
+        self._secrets = secrets
         self._kinds = {
             "Deployment": copies.deployments,
             "Service": copies.services,
@@ -71,7 +84,10 @@ class Managed:
         self._notes: dict[str, _Notes] = {}
 
     def revisions(self, key: str, template: Mapping[str, Any], port: int) -> tuple[Revision, ...]:
-        """The versions of the rollout: what the template means now, first, and those that are kept."""
+        """The versions of the rollout: what the template means now, first, and those that are kept.
+
+        Unread or Unreadable: it tracks a Secret of which nothing was ever known.
+        """
         namespace, _, name = key.partition("/")
         tracked: dict[str, Mapping[str, Any]] = {}
         used_ones = self._of(key).used = frozenset(config_maps_of(template))
@@ -79,15 +95,37 @@ class Managed:
             found = self._copies.config_maps.get(f"{namespace}/{used}")
             if found is not None and text(found, "metadata", "labels", objects.TRACK_LABEL) == "true":
                 tracked[used] = found
-        kept = (objects.revision(found) for found in self._copies.of_rollout(self._copies.revisions, key))
-        return all_of(revision_of(name, template, port, tracked), (one for one in kept if one is not None))
+        read = (objects.revision(found) for found in self._copies.of_rollout(self._copies.revisions, key))
+        kept = [one for one in read if one is not None]
+        digests = self._digests(key, secrets_of(template), kept)
+        return all_of(revision_of(name, template, port, tracked, digests), kept)
+
+    def _digests(self, key: str, names: tuple[str, ...], kept: list[Revision]) -> dict[str, str]:
+        """The digests of these Secrets; of one that cannot be read now the last known, for that makes no new version."""
+        if len(names) > TRACKED_MAX:
+            raise Unreadable(f"it names {len(names)} Secrets: at most {TRACKED_MAX} are tracked")
+        namespace = key.partition("/")[0]
+        last = digests_in(max(kept, key=lambda one: one.number).template) if kept else {}
+        self._secrets.track(key, names)
+        found, troubles = dict[str, str](), list[str]()
+        for name in names:
+            try:
+                found[name] = self._secrets.digest(f"{namespace}/{name}")
+            except (Unread, Unreadable) as error:
+                if name not in last:
+                    raise
+                found[name] = last[name]
+                troubles += [str(error)] if isinstance(error, Unreadable) else []
+        self._of(key).secrets = "; ".join(troubles)
+        return found
 
     def retargeted(self, key: str, spec: Mapping[str, Any], version: str) -> Json:
         """The merge patch of the spec by which the version's template is the present one again; {} if it is kept no more."""
         kept = (objects.revision(found) for found in self._copies.of_rollout(self._copies.revisions, key))
         for one in kept:
             if one is not None and one.name == version:
-                patch = {"template": merge_patch(spec.get("template"), one.template), "port": one.port}
+                wanted = without_digests(one.template)
+                patch = {"template": merge_patch(spec.get("template"), wanted), "port": one.port}
                 return {name: value for name, value in patch.items() if value not in ({}, spec.get(name))}
         return {}
 
@@ -109,7 +147,7 @@ class Managed:
         if deployment is None or objects.identity_of(deployment) != identity:
             return VersionObserved(message=fault or "it is not running", replicas=0), looked
         ready = min(number(deployment, "status", "readyReplicas"), len(seen.endpoints))
-        told = [seen.message, fault, *notes.overridden.get(identity, {}).values()]
+        told = [seen.message, fault, *notes.overridden.get(identity, {}).values(), notes.secrets]
         return _with(seen, "; ".join(filter(None, told)), ready), looked
 
     async def apply(
@@ -135,6 +173,7 @@ class Managed:
     def forget(self, key: str) -> None:
         """There is no such rollout any more."""
         self._notes.pop(key, None)
+        self._secrets.track(key, ())
 
     def _of(self, key: str) -> "_Notes":
         return self._notes.setdefault(key, _Notes())

@@ -4,6 +4,7 @@ A version is brought (a Service, a URL), or made from the rollout's pod template
 own message; everything is read from copies that watches keep, so nothing here waits for the API server at rest.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,11 +18,13 @@ from controller.adapters.kubernetes.inference import Inference
 from controller.adapters.kubernetes.managed import Managed
 from controller.adapters.kubernetes.objects import owner_of
 from controller.adapters.kubernetes.raw import mapping, number
+from controller.adapters.kubernetes.secrets import Secrets, Unreadable
 from controller.adapters.kubernetes.urls import Urls
 from controller.adapters.processes.version import UrlVersion, at_url
 from controller.core.status import VersionObserved, Workload
+from controller.crd.faults import Fault
 from controller.crd.models import Version
-from controller.crd.revisions import Revision
+from controller.crd.revisions import TRACKED_SECRETS, Revision
 from controller.errors import StoreUnavailable
 from headgate.log import Log
 
@@ -52,21 +55,25 @@ class KubernetesWorkloads:
     ) -> None:
         self._copies = Copies(api, namespace, on_change, log)
         self._urls = Urls(on_change, log)
-        self._managed = Managed(api, self._copies)
+        self._secrets = Secrets(api, on_change, log)
+        self._managed = Managed(api, self._copies, self._secrets)
         self.entrance = Entrances(api, self._copies, rollout, on_change, log)
         self._rollout = rollout
         self._on_change = on_change
 
     async def run(self) -> None:
         """Keep up with the cluster until cancelled."""
-        await self._copies.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._copies.run())
+            group.create_task(self._secrets.run())
 
     async def close(self) -> None:
         """Ask no URL any more. Everything that serves goes on serving."""
         await self._urls.close()
 
-    def revisions(self, key: str, document: Object) -> tuple[Revision, ...]:
-        """The versions of a rollout with a pod template, the present one first; () for any other rollout.
+    def revisions(self, key: str, document: Object) -> tuple[Revision, ...] | Fault:
+        """The versions of a rollout with a pod template, the present one first, or why there is none; () for any other
+        rollout.
 
         StoreUnavailable while the cluster has not been read: what is not known would be taken for new.
         """
@@ -75,7 +82,12 @@ class KubernetesWorkloads:
             return ()
         if not self._copies.has_what_is_made:
             raise StoreUnavailable(f"{key}: the objects of its versions have not been read yet")
-        return self._managed.revisions(key, template, port)
+        try:
+            return self._managed.revisions(key, template, port)
+        except Unreadable as error:
+            return Fault(
+                f"spec.template.metadata.annotations[{TRACKED_SECRETS}]", "tracked-secrets", str(error)
+            )
 
     def retargeted(self, key: str, spec: Object, version: str) -> Json:
         """The merge patch of the rollout's spec that makes the version the target: its pod template, if it has one.
