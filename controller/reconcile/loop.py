@@ -18,7 +18,8 @@ BACKOFF_FIRST_S: Final = 0.5
 RESYNC_S: Final = 30.0
 """A rollout at rest is looked at this often, whatever happens."""
 
-WORKERS: Final = 4
+WORKERS: Final = 64
+"""So many reconciles wait for the API server or a model server at once; what they compute takes turns anyway."""
 
 
 class Loop:

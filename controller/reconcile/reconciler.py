@@ -273,17 +273,29 @@ class Reconciler:
         analysis: bytes,
         results: tuple[CheckResult, ...],
     ) -> None:
-        """Write the decision down; one that only takes share away is in force even if that fails."""
+        """Write the decision down; one that only takes share away is in force even if that fails.
+
+        One that a person asked for is in force before: their wish is kept by the store, so whoever leads after a
+        crash decides the same before any plan of theirs is out.
+        """
+        decreases = decision.plan is not None and _only_decreases(before, decision.status)
+        if decreases and any(answer.is_accepted for answer in decision.actions):
+            self._go_ahead(stored.key, decision, analysis)
         key = stored.key
         document = _retargeted(stored.document, decision.target) if decision.target is not None else None
         try:
             await self._store.record(key, Recorded(decision, analysis, results, document, stored.version))
         except StoreUnavailable:
-            if decision.plan is not None and _only_decreases(before, decision.status):
-                self._ahead[key] = Ahead(decision, analysis)
-                self._routers.publish(decision.plan)
+            if decreases:
+                self._go_ahead(key, decision, analysis)
             raise
         self._ahead.pop(key, None)
+
+    def _go_ahead(self, key: str, decision: Decision, analysis: bytes) -> None:
+        """Put the decision in force, and go on from it until a record carries it."""
+        self._ahead[key] = Ahead(decision, analysis)
+        if decision.plan is not None:
+            self._routers.publish(decision.plan)
 
     def _tell(self, key: str, before: Status, decision: Decision, actions: tuple[Action, ...]) -> None:
         """Count and log what was decided: one line for each change."""

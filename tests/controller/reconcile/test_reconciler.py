@@ -129,9 +129,9 @@ class FailingStore(MemoryStore):
 class Scene:
     """One rollout, one router, one controller on a clock of our own."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: FailingStore | None = None) -> None:
         self.now = 1000.0
-        self.store = FailingStore()
+        self.store = store or FailingStore()
         self.routers = RouterRegistry(self.store, lambda: self.now)
         self.workloads = ReadyWorkloads()
         self.warmth = Thermometer()
