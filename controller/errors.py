@@ -2,6 +2,7 @@
 
     ControllerError
     ├── StoreUnavailable    nothing was written: keep the state in hand and try again later
+    │   └── StoreRefused    not before a person mends the object
     ├── StoreConflict       somebody else wrote first: read again and decide anew, now
     ├── NotLeader           another controller may be writing: write nothing, publish nothing
     ├── NotTakenHere        this store takes that from people only: the message says how
@@ -18,6 +19,10 @@ class ControllerError(Exception):
 
 class StoreUnavailable(ControllerError):
     """The store could not be read or written now (disk full, input/output error); nothing was half-written."""
+
+
+class StoreRefused(StoreUnavailable):
+    """What a person wrote is such that nothing can be written beside it: it has to be mended; trying soon is no use."""
 
 
 class StoreConflict(ControllerError):

@@ -66,7 +66,8 @@ def _paused(seen: Seen) -> Json:
 def _overridden(seen: Seen) -> Json:
     pinned = [f"{router.id} is pinned to {router.pinned}" for router in seen.routers if router.pinned]
     way, _, name = seen.stored.status.entrance.partition(" ")
-    changed = [f"{name} was changed by hand and is left so"] if way == Way.CHANGED else []
+    changed = [sentence for _, sentence in seen.stored.status.overridden[:8]]
+    changed += [f"{name} was changed by hand and is left so"] if way == Way.CHANGED else []
     reason = "Pinned" if pinned else "Changed" if changed else "NotOverridden"
     return _condition("Overridden", bool(pinned or changed), reason, "; ".join([*changed, *pinned[:8]]))
 

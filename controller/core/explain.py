@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from controller.core import draft as drafts
-from controller.core import entrance, holds, rivals, routers, steps, trial
+from controller.core import entrance, holds, mishaps, rivals, routers, steps, trial
 from controller.core.checks import AtMost, Check, NoSlower, NoWorse, Within
 from controller.core.draft import Draft
 from controller.core.effects import OnFail
@@ -53,8 +53,15 @@ def _first(draft: Draft) -> Place:
     seen = draft.seen(stable.identity)
     if seen.is_crash_looping:
         return Place(Phase.STALLED, f"{stable.name}, the first version, keeps crashing: {seen.message}")
+    if draft.status.phase is Phase.STALLED and mishaps.is_unknown(draft, seen):
+        return Place(Phase.STALLED, draft.status.message)
+    if not seen.endpoints and seen.trouble:
+        return Place(Phase.STALLED, f"{stable.name}, the first version, cannot become ready: {seen.trouble}")
     if not seen.endpoints:
         return _waiting(f"{stable.name}, the first version: {seen.message or 'it is starting'}")
+    refused = next((router for router in draft.observed.routers if router.error), None)
+    if refused is not None:
+        return Place(Phase.STALLED, f"{stable.name} is not served by router {refused.id}: {refused.error}")
     return _waiting(f"a router to serve {stable.name}: {routers.obstacle(draft) or 'soon'}")
 
 

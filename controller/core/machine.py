@@ -11,7 +11,19 @@ from typing import Final
 
 import msgspec
 
-from controller.core import capacity, entrance, explain, holds, hooks, rivals, slots, steps, trial, warming
+from controller.core import (
+    capacity,
+    entrance,
+    explain,
+    holds,
+    hooks,
+    mishaps,
+    rivals,
+    slots,
+    steps,
+    trial,
+    warming,
+)
 from controller.core import draft as drafts
 from controller.core import plan as plans
 from controller.core.actions import act
@@ -64,6 +76,7 @@ def decide(
     _turn_clocks(draft)
     hooks.settle(draft)
     entrance.tell(draft)
+    mishaps.tell(draft)
     _retire(draft)
     for action in observed.actions:
         act(draft, action)

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     STALLED = "Stalled"
     WARMED = "Warmed"
     NOT_WARM = "NotWarm"
+    NOT_READY = "NotReady"
     ACTION_REFUSED = "ActionRefused"
     HOOK_FAILED = "HookFailed"
     NOTIFICATION_FAILED = "NotificationFailed"
@@ -137,6 +138,7 @@ class Candidate:
     required check has no data. `pass_to` is the step to which `passed_by`, a person, passed it, 0 if nobody did.
     `approved_by` are the people who approved the present stage, `skipped` the stages (from 0) that a person left out,
     `admitted_by` who let it start outside the schedule. `in_drift`: at the last look stable was degraded, too.
+    `in_trouble`: it was told what a person has to mend before this can be ready, which it is not yet.
     `failed`: its share goes as soon as there is somewhere to go.
     """
 
@@ -161,6 +163,7 @@ class Candidate:
     skipped: tuple[int, ...] = ()
     admitted_by: str = ""
     in_drift: bool = False
+    in_trouble: bool = False
     failed: Failed | None = None
 
 
@@ -264,6 +267,8 @@ class Status:
     handled: tuple[str, ...] = ()
     history: tuple[Outcome, ...] = ()
     effects: Effects = NOTHING_ASKED
+    overridden: tuple[tuple[str, str], ...] = ()
+    """(version's identity or router's id, what somebody else changed of what is ours there), a sentence each."""
     entrance: str = ""
     """What was told last of the way users come: `led Service ml/fraud`; "" when nothing was to tell."""
     recent_weights: tuple[tuple[int, int], ...] = ()
@@ -283,7 +288,8 @@ class VersionObserved:
 
     `is_warm`: those endpoints were measured fast, as `Spec.warmup` asks; `warmth` is that measurement in words.
     `replicas` are ready, of as many as shall run; None where they are not ours to start and count. `outdated` of those
-    that run are still to be replaced by a restart.
+    that run are still to be replaced by a restart. `trouble`: what a person has to mend before there can be endpoints.
+    `override`: what somebody else changed of its objects, which is left so. Both are None while that is not known.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -295,6 +301,8 @@ class VersionObserved:
     warmth: str = ""
     replicas: int | None = None
     outdated: int = 0
+    trouble: str | None = ""
+    override: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +330,10 @@ class Trip:
 
 @dataclass(frozen=True, slots=True)
 class RouterObserved:
-    """What is known of one router that counts (see membership): what it runs, when it was last heard, what it refused."""
+    """What is known of one router that counts (see membership): what it runs, when it was last heard, what it refused.
+
+    `override`: what somebody else changed of the shares that it serves by; None while that, or an error, is not known.
+    """
 
     id: str
     applied: Applied = NOTHING_APPLIED
@@ -330,6 +341,7 @@ class RouterObserved:
     error: str = ""
     trips: tuple[Trip, ...] = ()
     pinned: str | None = None
+    override: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)

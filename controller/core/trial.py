@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from controller.core import capacity, holds, hooks, rivals, routers, slots, steps, warming
+from controller.core import capacity, holds, hooks, mishaps, rivals, routers, slots, steps, warming
 from controller.core import draft as drafts
 from controller.core.checks import Check, CheckResult, Lack, Metric, Verdict
 from controller.core.draft import PENDING, Draft
@@ -407,7 +407,7 @@ def obstacle(draft: Draft, candidate: Candidate, step: Step) -> str | None:
         return None  # away from a version that a person rolled back: for that one it is a decrease
     if not draft.is_ready(draft.status.stable) and not _rolls_forward(candidate, step):
         return f"{draft.status.stable.name if draft.status.stable else 'stable'} has no ready endpoint to go back to"
-    return routers.obstacle(draft) or holds.on_move(draft, candidate)
+    return mishaps.obstacle(draft, candidate) or routers.obstacle(draft) or holds.on_move(draft, candidate)
 
 
 def _rolls_forward(candidate: Candidate, step: Step) -> bool:

@@ -15,9 +15,19 @@ from controller.core.checks import Check, CheckResult
 from controller.core.invariants import violations
 from controller.core.machine import checks_needed, decide
 from controller.core.spec import Spec
-from controller.core.status import Action, ActionResult, Decision, Observed, Phase, Status, VersionObserved
+from controller.core.status import (
+    Action,
+    ActionResult,
+    Decision,
+    Event,
+    Observed,
+    Phase,
+    Reason,
+    Status,
+    VersionObserved,
+)
 from controller.core.warming import subject
-from controller.errors import NotLeader, StoreConflict, StoreUnavailable
+from controller.errors import NotLeader, StoreConflict, StoreRefused, StoreUnavailable
 from controller.ports import (
     Compiled,
     Direct,
@@ -134,6 +144,8 @@ class Reconciler:
             return Again(self._now())
         except NotLeader as error:
             return Retry(str(error), within_s=STORE_BACKOFF_S)
+        except StoreRefused as error:
+            return Retry(str(error))
         except StoreUnavailable as error:
             self._metrics.store_failed()
             return Retry(str(error), within_s=STORE_BACKOFF_S)
@@ -333,7 +345,9 @@ class Reconciler:
             for action in self._store.pending_actions(stored.key)
         )
         if status != stored.status or answers:
-            decision = Decision(status=status, plan=None, running={}, actions=answers)
+            is_news = (status.phase, status.message) != (stored.status.phase, stored.status.message)
+            events = (Event(self._now(), Reason.STALLED, why),) if is_news else ()
+            decision = Decision(status=status, plan=None, running={}, actions=answers, events=events)
             unread = Recorded(decision, stored.analysis, stored.results, version=stored.version)
             await self._store.record(stored.key, unread)
             self._log.error("the stored spec is not accepted", rollout=stored.key, why=why)

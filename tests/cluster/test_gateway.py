@@ -124,7 +124,17 @@ async def scene(cluster: Testbed, namespace: str, rules: tuple[str, ...]) -> Asy
         rules=rules,
         backends=BACKENDS,
     )
-    gateways = Gateways(api, namespace, lambda key: None, time.time, Log("test"), settle_s=0.3)
+    known = {asked.key: asked}
+    gateways = Gateways(
+        api,
+        namespace,
+        lambda key: None,
+        time.time,
+        Log("test"),
+        wanted=known.get,
+        settle_s=0.3,
+        taken_s=0.5,
+    )
     running = asyncio.create_task(gateways.run())
     path = path_of(GROUP, "v1", PLURAL, namespace, "sum")
     try:

@@ -175,6 +175,11 @@ class World:
     failing: set[str] = field(default_factory=set)
     """The identities whose checks fail while they are rivals."""
     looping: set[str] = field(default_factory=set)
+    troubled: set[str] = field(default_factory=set)
+    """The identities that a person has to mend before they can be ready; not known of those in `unread`."""
+    unread: set[str] = field(default_factory=set)
+    overridden: dict[str, str | None] = field(default_factory=dict)
+    """What somebody changed by hand, by identity; None: that is not known now."""
     warm: set[str] = field(default_factory=set)
     routers: dict[str, Router] = field(default_factory=lambda: {"r0": Router("r0")})
     evidence: dict[str, tuple[Verdict, Lack, bool]] = field(default_factory=dict)
@@ -210,7 +215,9 @@ class World:
         """Replicas become ready one by one or all, die, become warm or cold, start or stop crash-looping."""
         identity = self.choose.pick([v.identity for v in self.spec.versions])
         match self.choose.pick(
-            ("ready",) * 12 + ("warm",) * 4 + ("unready", "dies", "loops", "recovers", "recovers")
+            ("ready",) * 12
+            + ("warm",) * 4
+            + ("unready", "dies", "loops", "trouble", "hand", "unknown", "recovers", "recovers")
         ):
             case "ready" if identity in self.running:
                 wanted = self.running[identity].replicas
@@ -226,8 +233,19 @@ class World:
             case "loops" if identity in self.running:
                 self.looping.add(identity)
                 self.replicas[identity] = 0
+            case "trouble":
+                self.troubled.add(identity)
+                self.replicas[identity] = 0
+            case "hand":
+                self.overridden[identity] = self.choose.pick(("replicas by ann", "image by bob"))
+            case "unknown":
+                self.overridden[identity] = None
+                self.unread.add(identity)
             case _:
                 self.looping.discard(identity)
+                self.troubled.discard(identity)
+                self.unread.discard(identity)
+                self.overridden.pop(identity, None)
 
     def router_applies(self) -> None:
         """One router takes the published plan, whole, if it is not older than its own."""
@@ -380,8 +398,13 @@ class World:
         self.pairs, self.actions, self.looping, self.failing = 1000, [], set(), set()
         self.spec = replace(self.spec, paused=False, policy=DecisionPolicy(), schedule=ALWAYS)
         self.entrance = replace(self.entrance, way=Way.LED) if self.entrance is not None else None
+        self._mend()
         for router in self.routers.values():
             router.is_gone, router.pinned, router.trips = False, None, ()
+
+    def _mend(self) -> None:
+        """People take back what they did, and do what only they can do."""
+        self.troubled, self.unread, self.overridden = set(), set(), {}
 
     def kind_second(self) -> None:
         """One second in which everybody does their part; a pause that waits for a person is resumed."""
@@ -417,6 +440,7 @@ class World:
         self.evidence = {check.name: (Verdict.PASS, Lack.NONE, False) for check in CHECKS}
         self.pairs = 1000
         self.entrance = None
+        self._mend()
         for router in self.routers.values():
             router.is_gone, router.pinned = False, None
         late = self.choose.pick((None, *(rival.identity for rival in self.stored.rivals)))
@@ -502,6 +526,11 @@ class World:
         outcomes = tuple(self.outcomes.values())
         return Observed(self.epoch, versions, routers, tuple(self.actions), outcomes, self.entrance)
 
+    def _trouble(self, identity: str) -> str | None:
+        if identity in self.unread:
+            return None
+        return "its image is missing" if identity in self.troubled else ""
+
     def _seen(self) -> dict[str, VersionObserved]:
         """What is seen of the versions; only the one that is measured is known to be warm."""
         return {
@@ -510,6 +539,8 @@ class World:
                 is_running=version.identity in self.running,
                 is_crash_looping=version.identity in self.looping,
                 message="as the world has it",
+                trouble=self._trouble(version.identity),
+                override=self.overridden.get(version.identity, ""),
                 replicas=self.replicas[version.identity] if self.is_counted else None,
             )
             for index, version in enumerate(self.spec.versions)

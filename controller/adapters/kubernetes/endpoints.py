@@ -20,11 +20,15 @@ SERVICE_LABEL: Final = "kubernetes.io/service-name"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a Service's port has: `endpoints` to route to, of `known` addresses, or the fault that keeps it from having any."""
+    """What a Service's port has: `endpoints` to route to, of `known` addresses, or the fault that keeps it from having any.
+
+    `is_soon`: nobody has to do anything about the fault.
+    """
 
     endpoints: tuple[Endpoint, ...] = ()
     known: int = 0
     fault: str = ""
+    is_soon: bool = False
 
 
 def by_service(slice_: Mapping[str, Any]) -> Iterator[str]:
@@ -60,7 +64,8 @@ def _of_slices(
 ) -> Published:
     usable = [one for one in slices if text(one, "addressType") == "IPv4"]
     if not usable:
-        return Published(fault=_without_slices(service, slices, name))
+        fault = _without_slices(service, slices, name)
+        return Published(fault=fault, is_soon=not slices and bool(mapping(service, "spec", "selector")))
     ready: set[tuple[str, int]] = set()
     known: set[str] = set()
     for one in usable:

@@ -38,6 +38,7 @@ WARNINGS: Final = frozenset(
         Reason.OVERRIDDEN,
         Reason.STALLED,
         Reason.NOT_WARM,
+        Reason.NOT_READY,
         Reason.ACTION_REFUSED,
         Reason.HOOK_FAILED,
         Reason.NOTIFICATION_FAILED,
@@ -72,25 +73,28 @@ class Events:
         self._is_leader = is_leader
         self._now = now
         self._log = log
-        self._waiting: deque[tuple[About, Event]] = deque(maxlen=QUEUE_MAX)
+        self._waiting: deque[tuple[About, Event, bool]] = deque(maxlen=QUEUE_MAX)
         self._news = asyncio.Event()
         self._told: OrderedDict[str, float] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def tell(self, about: About, events: Sequence[Event]) -> None:
-        """Tell of these soon, unless they were told just now or are too many; waits for nothing."""
+    def tell(self, about: About, events: Sequence[Event], *, is_lasting: bool = False) -> None:
+        """Tell of these soon, unless they were told just now or are too many; waits for nothing.
+
+        What `is_lasting` is told again only when the API server has forgotten it, also by the next controller.
+        """
         for event in events:
             if not self._was_told(about, event) and self._may_tell(about):
-                self._waiting.append((about, event))
+                self._waiting.append((about, event, is_lasting))
         self._news.set()
 
     async def run(self) -> None:
         """Post what waits, for ever; what the API server does not take is given up."""
         while True:
             while self._waiting:
-                about, event = self._waiting.popleft()
+                about, event, is_lasting = self._waiting.popleft()
                 try:
-                    await self._post(about, event)
+                    await self._post(about, event, is_lasting=is_lasting)
                 except Exception as error:  # noqa: BLE001  the outermost frame: one event's bug silences no other
                     self._log.error("an event was not told", rollout=about.name, why=repr(error))
             self._news.clear()
@@ -113,12 +117,13 @@ class Events:
             self._buckets.popitem(last=False)
         return left >= 1
 
-    async def _post(self, about: About, event: Event) -> None:
+    async def _post(self, about: About, event: Event, *, is_lasting: bool) -> None:
         if not self._is_leader():
             return
         path = path_of("events.k8s.io", "v1", "events", about.namespace)
         try:
-            await self._api.create(path, event_object(about, event, self._instance), timeout_s=TIMEOUT_S)
+            posted = event_object(about, event, self._instance, is_lasting=is_lasting)
+            await self._api.create(path, posted, timeout_s=TIMEOUT_S)
         except Conflict:
             return  # it was told before a crash
         except ApiError as error:
@@ -127,9 +132,10 @@ class Events:
             )
 
 
-def event_object(about: About, event: Event, instance: str) -> dict[str, Any]:
+def event_object(about: About, event: Event, instance: str, *, is_lasting: bool = False) -> dict[str, Any]:
     """The Event; its name follows from what it says, so that one that was posted already is refused."""
-    digest = _digest(about.uid, event.reason.value, event.message, str(event.at))
+    when = "" if is_lasting else str(event.at)
+    digest = _digest(about.uid, event.reason.value, event.message, when)
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

@@ -18,6 +18,7 @@ from controller.adapters.kubernetes.httproute import GROUP, PLURAL, Wanted
 from controller.adapters.kubernetes.raw import items, text
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.routers import RouterRegistry
+from controller.core.analysis.dispersion import Dispersion
 from controller.core.status import RouterObserved
 from headgate.log import Log
 from headgate.wire.plan import NOTHING_APPLIED, Applied, RoutePlan
@@ -25,6 +26,12 @@ from headgate.wire.telemetry import Telemetry
 
 SETTLE_S: Final = 5.0
 """How long after its acceptance a route counts as what the gateway does."""
+
+TAKEN_S: Final = 10.0
+"""How long a gateway may take to say anything of a route that was written, before that is a fault."""
+
+REFUSED_S: Final = 10.0
+"""So often a route is looked at again that we may not write: what keeps us from it may be another object."""
 
 AGAIN_S: Final = 2.0
 """A write that failed is tried again so soon."""
@@ -44,12 +51,14 @@ class _Route:
     accepted: Applied | None = None
     accepted_at: float = 0.0
     refused: str = ""
-    refused_at: float = 0.0
+    again: asyncio.TimerHandle | None = None
     heard_at: float = 0.0
+    unread_since: float | None = None
 
 
 class Gateways:
-    """The HTTPRoutes of all rollouts that ask for one. `on_change(key)` when something of a route changed; `now`: Unix seconds.
+    """The HTTPRoutes of all rollouts that ask for one, which `wanted(key)` says. `on_change(key)` when something of a route
+    changed; `now`: Unix seconds.
 
     The collection is read from the first such rollout on: a cluster without the Gateway API is no fault without one.
     """
@@ -61,15 +70,20 @@ class Gateways:
         on_change: Callable[[str], None],
         now: Callable[[], float],
         log: Log,
+        *,
+        wanted: Callable[[str], Wanted | None],
         settle_s: float = SETTLE_S,
+        taken_s: float = TAKEN_S,
     ) -> None:
         self._api = api
         self._on_change = on_change
         self._now = now
         self._log = log
+        self._wanted = wanted
         self._settle_s = settle_s
+        self._taken_s = taken_s
         self._routes: dict[str, _Route] = {}
-        self._of_object: dict[str, str] = {}
+        self._of_object: dict[str, set[str]] = {}
         self._asked = asyncio.Event()
         self._dirty: asyncio.Queue[str] = asyncio.Queue()
         path = path_of(GROUP, "v1", PLURAL, namespace)
@@ -87,17 +101,23 @@ class Gateways:
         route = self._route(asked)
         found = self._copy.get(_object_key(asked))
         error = self._look(route, found)
+        is_others = found is not None and self._is_others(asked, found)
+        changed = None if found is None else "" if is_others else self._overridden(route, found)
         if self._copy.is_synced and self._copy.trouble is None:
             route.heard_at = self._now()
         return RouterObserved(
-            id=f"httproute/{asked.name}", applied=route.applied, seen_at=route.heard_at, error=error
+            id=f"httproute/{asked.name}",
+            applied=route.applied,
+            seen_at=route.heard_at,
+            error=error or changed or "",
+            override=changed if self._copy.is_synced and route.plan is not None else None,
         )
 
     def drop(self, key: str) -> None:
         """There is no such rollout any more."""
         route = self._routes.pop(key, None)
         if route is not None:
-            self._of_object.pop(_object_key(route.asked), None)
+            self._let_go(route.asked)
 
     async def run(self) -> None:
         """Write what is to be written, until cancelled."""
@@ -116,20 +136,35 @@ class Gateways:
     def _look(self, route: _Route, found: Mapping[str, Any] | None) -> str:
         """Note what the route runs now; in words why it is not what it shall be, "" if it is or is about to be."""
         plan = route.plan
-        if plan is None or found is None:
+        if plan is None or found is None or self._is_others(route.asked, found):
             return route.refused
-        overridden = httproute.override(found, route.asked.rules)
-        if overridden is not None:
-            return f"{overridden}; {TAKE_BACK}"
+        if self._overridden(route, found):
+            return ""
         carried = httproute.carried(found)
         if carried != Applied(plan.epoch, plan.generation, 0):
             return route.refused
         why_not = httproute.not_accepted(found)
+        is_unread = why_not is not None and why_not.startswith(httproute.NOT_TAKEN)
+        if not is_unread:
+            route.unread_since = None
         if why_not is not None:
             route.accepted = None
-            return "" if "not looked at" in why_not else why_not
+            is_early = "not looked at" in why_not or (is_unread and self._is_early(route))
+            return "" if is_early else why_not
         self._settle(route, plan)
         return ""
+
+    def _is_early(self, route: _Route) -> bool:
+        """Was the route written so lately that no gateway need have read it?"""
+        if route.unread_since is None:
+            route.unread_since = self._now()
+            asyncio.get_running_loop().call_later(self._taken_s, self._on_change, route.asked.key)
+        return self._now() - route.unread_since < self._taken_s
+
+    def _overridden(self, route: _Route, found: Mapping[str, Any]) -> str:
+        """What somebody else made of the route, and how it becomes ours again; "" if nobody changed it."""
+        overridden = httproute.override(found, route.asked.rules)
+        return "" if overridden is None else f"{overridden}; {TAKE_BACK}"
 
     def _settle(self, route: _Route, plan: RoutePlan) -> None:
         """A plan that the gateways accepted is run once the settle time is over."""
@@ -141,8 +176,7 @@ class Gateways:
             route.applied = plan.triple
 
     def _changed(self, key: str, before: object, after: object) -> None:
-        rollout = self._of_object.get(key)
-        if rollout is not None:
+        for rollout in self._of_object.get(key, ()):
             self._dirty.put_nowait(rollout)
 
     def _route(self, asked: Wanted) -> _Route:
@@ -151,11 +185,29 @@ class Gateways:
             known = self._routes[asked.key] = _Route(asked)
             self._asked.set()
         if known.asked != asked:
-            self._of_object.pop(_object_key(known.asked), None)
+            self._let_go(known.asked)
             known.asked = asked
             self._dirty.put_nowait(asked.key)
-        self._of_object[_object_key(asked)] = asked.key
+        self._of_object.setdefault(_object_key(asked), set()).add(asked.key)
         return known
+
+    def _let_go(self, asked: Wanted) -> None:
+        """This rollout is not told of that route any more."""
+        told = self._of_object.get(_object_key(asked), set())
+        told.discard(asked.key)
+        if not told:
+            self._of_object.pop(_object_key(asked), None)
+
+    def _is_others(self, asked: Wanted, found: Mapping[str, Any]) -> bool:
+        """Is the route somebody else's; of one that is not ours to own, does another rollout move its traffic?"""
+        if not asked.rules:
+            return not _is_ours(found, asked)
+        namespace, _, name = asked.key.partition("/")
+        mover = httproute.moved_by(found)
+        if mover in ("", name):
+            return False
+        other = self._wanted(f"{namespace}/{mover}")
+        return other is not None and other.name == asked.name
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -163,14 +215,20 @@ class Gateways:
         if not self._copy.is_synced:
             await self._copy.wait_synced()
         found = self._copy.get(_object_key(route.asked))
-        if found is not None and self._is_left_alone(route, plan, found):
+        is_ours = found is not None and not self._is_others(route.asked, found)
+        if found is not None and is_ours and self._is_left_alone(route, plan, found):
             return
+        before, again_s = route.refused, REFUSED_S
         try:
             route.refused = await self._send(route.asked, plan, found)
         except ApiError as error:
-            route.refused = f"HTTPRoute {route.asked.name} was not written: {error}"
-            asyncio.get_running_loop().call_later(AGAIN_S, self._dirty.put_nowait, route.asked.key)
+            route.refused, again_s = f"HTTPRoute {route.asked.name} was not written: {error}", AGAIN_S
+        if route.again is not None:
+            route.again.cancel()
         if route.refused:
+            later = asyncio.get_running_loop().call_later
+            route.again = later(again_s, self._dirty.put_nowait, route.asked.key)
+        if route.refused not in ("", before):
             self._log.warning("the route is not written", rollout=route.asked.key, why=route.refused)
 
     def _is_left_alone(self, route: _Route, plan: RoutePlan, found: Mapping[str, Any]) -> bool:
@@ -208,6 +266,11 @@ class Gateways:
             live = await self._api.get(path)
         except NotFound:
             return f"there is no HTTPRoute {asked.name}: make it, or leave rules out and Headgate makes one"
+        if self._is_others(asked, live):
+            return (
+                f"rollout {httproute.moved_by(live)} moves the traffic of HTTPRoute {asked.name} already: give one of the two a route of "
+                "its own"
+            )
         body = httproute.changed(plan, asked, live)
         if isinstance(body, str):
             return body
@@ -241,6 +304,10 @@ class Routers:
     def reports(self, key: str) -> Sequence[Telemetry]:
         """What our routers counted; a gateway reports nothing to us."""
         return self._registry.reports(key)
+
+    def usual(self, key: str) -> Dispersion:
+        """As our routers count; not known of a gateway."""
+        return self._registry.usual(key)
 
     def requests_per_s(self, key: str) -> float | None:
         """As our routers count; not known of a gateway."""

@@ -19,7 +19,11 @@ PLURAL: Final = "httproutes"
 PLAN: Final = "headgate.dev/plan"
 WEIGHTS: Final = "headgate.dev/weights"
 OWNER: Final = "headgate.dev/rollout"
-"""Annotations: `EPOCH.GENERATION` and the weights as `weights_of` reads them. Label: the rollout whose route it is."""
+"""Annotations: `EPOCH.GENERATION` and the weights as `weights_of` reads them. Label of our routes and annotation of others':
+the rollout that moves the traffic."""
+
+NOT_TAKEN: Final = "no gateway has taken"
+"""How it begins to be told that nobody reads a route: at first that is so of every route."""
 
 RULE: Final = "headgate"
 MATCHED: Final = "headgate-match"
@@ -157,7 +161,17 @@ def _owner(asked: Wanted) -> dict[str, Any]:
 
 
 def _notes(plan: RoutePlan, rules: Sequence[Object]) -> dict[str, str]:
-    return {PLAN: noted(plan), WEIGHTS: json.dumps(weights_in(rules), sort_keys=True)}
+    return {
+        PLAN: noted(plan),
+        WEIGHTS: json.dumps(weights_in(rules), sort_keys=True),
+        OWNER: plan.rollout.partition("/")[2],
+    }
+
+
+def moved_by(route: Object) -> str:
+    """The name of the rollout that moves traffic by this route; "" if none does."""
+    said = mapping(route, "metadata", "annotations").get(OWNER)
+    return said if isinstance(said, str) and carried(route) is not None else ""
 
 
 def _rules(plan: RoutePlan, asked: Wanted) -> list[dict[str, Any]]:
@@ -266,7 +280,7 @@ def not_accepted(route: Object) -> str | None:
     name, generation = text(route, "metadata", "name"), route["metadata"].get("generation", 0)
     parents = mapping(route, "status").get("parents", ())
     if not parents:
-        return f"no gateway has taken HTTPRoute {name} yet: is there one of that name, and does it allow the route?"
+        return f"{NOT_TAKEN} HTTPRoute {name} yet: is there one of that name, and does it allow the route?"
     for parent in parents:
         gateway = text(parent, "parentRef", "name")
         conditions = {one.get("type"): one for one in parent.get("conditions", ())}

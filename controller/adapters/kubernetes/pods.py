@@ -9,6 +9,9 @@ from controller.adapters.kubernetes.raw import items, key_of, mapping, number, t
 RESTARTS_LOOP: Final = 3
 """A container that was started again so often, and is not ready, keeps crashing, also between two back-offs."""
 
+GRAVE: Final = 3
+"""From here on a trouble does not end by itself."""
+
 _PULL: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 )
@@ -18,9 +21,13 @@ _HASH: Final = "pod-template-hash"
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """What is known of a version's pods together; `trouble` is "" when nothing is wrong, or nothing is known of it."""
+    """What is known of a version's pods together; `trouble` is "" when nothing is wrong, or nothing is known of it.
+
+    `is_grave`: a person has to mend it.
+    """
 
     trouble: str = ""
+    is_grave: bool = False
     is_crash_looping: bool = False
     restarts: int = 0
     ready: int = 0
@@ -62,6 +69,7 @@ def examined(pods: Iterable[Mapping[str, Any]]) -> Pods:
     worst = max(troubles, key=lambda trouble: trouble[0], default=(0, ""))
     return Pods(
         trouble=worst[1],
+        is_grave=worst[0] >= GRAVE,
         is_crash_looping=not ready and any(_is_crashing(pod) for pod in unready),
         restarts=sum(number(status, "restartCount") for pod in found for status in _containers(pod)),
         ready=ready,

@@ -22,14 +22,21 @@ import msgspec
 from controller.adapters.kubernetes import rebuild, status
 from controller.adapters.kubernetes.actions import Actions
 from controller.adapters.kubernetes.api import Api, path_of
-from controller.adapters.kubernetes.errors import ApiError, Conflict, Fenced
+from controller.adapters.kubernetes.errors import ApiError, Conflict, Fenced, Invalid
 from controller.adapters.kubernetes.events import About, Events
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.status import Kept, Unreadable
 from controller.core.spec import Spec
 from controller.core.status import Action, ActionResult, DecisionRecord, Event, Phase, Status
 from controller.crd.published import DECISIONS_MAX
-from controller.errors import ControllerError, NotLeader, NotTakenHere, StoreConflict, StoreUnavailable
+from controller.errors import (
+    ControllerError,
+    NotLeader,
+    NotTakenHere,
+    StoreConflict,
+    StoreRefused,
+    StoreUnavailable,
+)
 from controller.ports import Recorded, Stored
 from headgate.log import Log
 
@@ -219,9 +226,13 @@ class KubernetesStore:
                 self._keep(known, recorded)
                 return
             with self._translated(key):
-                if FINALIZER not in _finalizers(found) and not _is_deleting(found):
-                    found = await self._add_finalizer(found)
-                await self._decide(key, found, known, recorded)
+                try:
+                    if FINALIZER not in _finalizers(found) and not _is_deleting(found):
+                        found = await self._add_finalizer(found)
+                    await self._decide(key, found, known, recorded)
+                except Invalid:  # as a whole: what a person wrote may not stand beside what we write
+                    self._events.tell(_about(found), recorded.decision.events, is_lasting=True)
+                    raise
 
     async def delete(self, key: str) -> None:
         """Let the object go: nothing of ours is in its way any more."""
@@ -633,6 +644,8 @@ class KubernetesStore:
             raise StoreConflict(f"{key} was changed meanwhile: {error}") from error
         except Fenced as error:
             raise NotLeader(str(error)) from error
+        except Invalid as error:
+            raise StoreRefused(f"{key}: the API server takes no word about it: {str(error)[:500]}") from error
         except ApiError as error:
             raise StoreUnavailable(f"{key}: {error}; it is tried again") from error
 
