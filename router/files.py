@@ -1,6 +1,9 @@
-"""What several of the router's processes do with the files of its run directory: read the pin, reach the sockets."""
+"""What several of the router's processes do alike: read the pin, reach the run directory's sockets, hear of SIGHUP."""
 
+import asyncio
 import os
+import signal
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -9,6 +12,12 @@ from router.core.channel import RUN_FILES
 
 SOCKET_PATH_BYTES_MAX: Final = 107
 """The longest path of a Unix socket on Linux (sun_path without its last NUL)."""
+
+
+def on_hangup(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
+    """Call `act` at each SIGHUP; also for one that came since the supervisor started this process."""
+    loop.add_signal_handler(signal.SIGHUP, act)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def read_pin(run: Path, before: str | None) -> str | None:

@@ -24,6 +24,7 @@ from router.agent.metrics import RouterCollector
 from router.agent.report import EVERY_S, Reporter, Sender, every
 from router.agent.shared import Shared, attach
 from router.agent.stats import History
+from router.files import on_hangup
 
 _LAST_REPORT_S: Final = 1.0
 _CONNECTIONS_MAX: Final = 64
@@ -101,7 +102,7 @@ async def _set(event: asyncio.Event) -> None:
 async def _read_on_hangup(plan_file: Path, in_force: InForce, log: Log) -> None:
     """Offer the plan file again at each SIGHUP."""
     hangup = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+    on_hangup(asyncio.get_running_loop(), hangup.set)
     while True:
         await hangup.wait()
         hangup.clear()

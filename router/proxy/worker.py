@@ -18,7 +18,7 @@ from headgate.wire.telemetry import IN_FLIGHT_AGES_S
 from router.core import counters as c
 from router.core.channel import RUN_FILES, Assignment, Hello, Report
 from router.core.serving import refusal
-from router.files import read_pin, socket_path
+from router.files import on_hangup, read_pin, socket_path
 from router.proxy.access import AccessLog
 from router.proxy.agent_link import follow_agent, stored_assignment
 from router.proxy.capture import CopySink
@@ -96,7 +96,7 @@ class Worker:
             self.apply(stored)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self.spawn(self._follow_files()))
+        on_hangup(loop, lambda: self.spawn(self._follow_files()))
         await self._listeners.open(descriptors)
         self.cells[c.STATE] = c.SERVING
         hello = Hello("worker", self._index, os.getpid())

@@ -30,7 +30,10 @@ class Command:
 
 
 def spawn(command: Command) -> int:
-    """Start the process in a session of its own (a terminal's Ctrl-C is the supervisor's to handle); its pid."""
+    """Start the process in a session of its own (a terminal's Ctrl-C is the supervisor's to handle); its pid.
+
+    It begins with SIGHUP blocked: one that comes while it starts is kept until it unblocks it (`router.files.on_hangup`).
+    """
     supervisor = os.getpid()
     bind_to_parent = _parent_death_signal()
     # What arrives between fork and exec must reach neither our handlers in the child nor get lost.
@@ -58,11 +61,10 @@ def _become(
         os.dup2(2, 1)  # stdout is the supervisor's: its one line says that the router is ready
         for descriptor in command.fds:
             os.set_inheritable(descriptor, True)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        # SIGHUP is forwarded to all, so who has no use for it must not die of it.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        # SIGHUP goes to all: who has no use for it must not die of it, and who has waits for it from the beginning.
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask | {signal.SIGHUP})
         os.execv(command.argv[0], command.argv)  # noqa: S606 - argv is ours; no shell is wanted
     finally:
         os._exit(_EXEC_FAILED)

@@ -33,6 +33,8 @@ class _Child:
     pid: int | None = None
     started: float = 0.0
     start_at: float = 0.0
+    owes_hangup: bool = False
+    """Whether a SIGHUP came while it did not run; it is sent as soon as it does."""
 
 
 @dataclass(slots=True)
@@ -64,7 +66,10 @@ class Supervisor:
     def _told_to_stop(self, numbers: Sequence[int]) -> bool:
         if signal.SIGHUP in numbers:
             self.log.info("reload")
+            self._reap()  # or it would go to the dead
             self._send(self._children, signal.SIGHUP)
+            for child in self._children:
+                child.owes_hangup = child.pid is None
         return any(number in _ENDING for number in numbers)
 
     def _pause_s(self) -> float:
@@ -79,6 +84,9 @@ class Supervisor:
             if child.pid is None and child.start_at <= now:
                 child.pid, child.started = spawn(child.command), now
                 self.log.info("process started", name=child.command.name, pid=child.pid)
+                if child.owes_hangup:
+                    child.owes_hangup = False
+                    self._send([child], signal.SIGHUP)
 
     def _reap(self) -> None:
         for pid, status in _ended():

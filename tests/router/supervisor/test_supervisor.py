@@ -14,7 +14,8 @@ import pytest
 HOST = Path(__file__).with_name("host.py")
 DEADLINE_S = 30.0
 
-# Says `started PID NICE`, then a line per signal; ends on SIGTERM unless it is stubborn.
+# Says `started PID NICE`, then a line per signal; ends on SIGTERM unless it is stubborn. `late`: SIGHUP is heard once
+# the file PATH.go is there.
 CHILD = """
 import os, signal, sys, time
 path, stubborn = sys.argv[1], "stubborn" in sys.argv
@@ -26,9 +27,16 @@ def term(*_):
     if not stubborn:
         sys.exit(0)
 signal.signal(signal.SIGTERM, term)
-if "hup" in sys.argv:
+def hear():
     signal.signal(signal.SIGHUP, lambda *_: say("hup %d" % os.getpid()))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+if "hup" in sys.argv:
+    hear()
 say("started %d %d" % (os.getpid(), os.nice(0)))
+if "late" in sys.argv:
+    while not os.path.exists(path + ".go"):
+        time.sleep(0.01)
+    hear()
 while True:
     time.sleep(60)
 """
@@ -56,6 +64,13 @@ def is_alive(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat")
     return not state.exists() or ") Z" not in state.read_text()
+
+
+def has_pending_hangup(pid: int) -> bool:
+    pending = next(
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("ShdPnd")
+    )
+    return bool(int(pending.split()[1], 16) & 1 << (signal.SIGHUP - 1))
 
 
 class Hosted:
@@ -169,6 +184,29 @@ def test_sighup_reaches_those_that_want_it_and_kills_nobody(hosted: Hosted) -> N
     assert hosted.stop() == 0
     assert [len(pids(path)) for path in (wants, ignores)] == [1, 1]
     assert lines(ignores)[-1].startswith("term"), "it lived until it was told to end"
+
+
+def test_a_sighup_while_a_child_starts_is_heard_once_it_can_hear(hosted: Hosted) -> None:
+    told = hosted.child("late", "late")
+    hosted.start().ready()
+    hosted.process.send_signal(signal.SIGHUP)
+    until(lambda: has_pending_hangup(pids(told)[0]), "the supervisor passed it on")
+    assert len(lines(told)) == 1
+    told.with_name("late.go").touch()
+    until(lambda: lines(told)[-1].startswith("hup"), "it is heard")
+    assert len(pids(told)) == 1
+
+
+def test_a_sighup_while_a_child_is_dead_is_heard_by_its_successor(hosted: Hosted) -> None:
+    told = hosted.child("late", "late")
+    hosted.start().ready()
+    first = pids(told)[0]
+    os.kill(first, signal.SIGKILL)
+    until(lambda: not is_alive(first), "it is dead")
+    hosted.process.send_signal(signal.SIGHUP)
+    told.with_name("late.go").touch()
+    until(lambda: lines(told)[-1].startswith("hup"), "it is heard")
+    assert lines(told)[-1] != f"hup {first}"
 
 
 def test_a_child_gets_its_niceness_and_not_the_terminals_signals(hosted: Hosted) -> None:
