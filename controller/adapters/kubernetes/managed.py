@@ -7,7 +7,7 @@ is made; of those that do not run any more only the last few.
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from controller.adapters.kubernetes import objects
@@ -51,9 +51,9 @@ _WHO: Final = re.compile(r'conflict with "([^"]+)"')
 class _Notes:
     """What is known of one rollout besides its objects, by version identity.
 
-    `faults` and `overridden` (by kind) are told; `asked` says who changed an object of which resourceVersion; `deleted`
-    are UIDs that the copies may still have; `used` the ConfigMaps of the present template, `secrets` what is wrong with
-    its tracked Secrets.
+    `faults` and `overridden` (by kind; none of a version that was never looked at) are told; `asked` says who changed
+    an object of which resourceVersion; `deleted` are UIDs that the copies may still have; `used` the ConfigMaps of
+    the present template, `secrets` what is wrong with its tracked Secrets.
     """
 
     faults: dict[str, str] = field(default_factory=dict)
@@ -62,6 +62,13 @@ class _Notes:
     deleted: dict[str, None] = field(default_factory=dict)
     used: frozenset[str] = frozenset()
     secrets: str = ""
+
+    def keep(self, running: Collection[str]) -> None:
+        """Forget what was told of versions that do not run any more."""
+        self.faults = {identity: said for identity, said in self.faults.items() if identity in running}
+        self.overridden = {
+            identity: said for identity, said in self.overridden.items() if identity in running
+        }
 
     def said(self) -> tuple[object, object]:
         """What is told now."""
@@ -129,6 +136,14 @@ class Managed:
                 return {name: value for name, value in patch.items() if value not in ({}, spec.get(name))}
         return {}
 
+    def kept(self, key: str, first: str) -> tuple[Revision, ...]:
+        """The versions that are kept, the one of the name `first` before the others; () if that is not among them."""
+        read = (objects.revision(found) for found in self._copies.of_rollout(self._copies.revisions, key))
+        known = [one for one in read if one is not None]
+        if all(one.name != first for one in known):
+            return ()
+        return tuple(sorted(known, key=lambda one: (one.name != first, -one.number)))
+
     def looked(self, key: str) -> tuple[Looked, ...]:
         """The ConfigMaps that the present template of the rollout uses."""
         namespace = key.partition("/")[0]
@@ -140,15 +155,20 @@ class Managed:
         """What is seen of a version, and the objects that this depends on."""
         namespace, _, rollout = key.partition("/")
         name = name_of(rollout, document["name"])
-        seen, looked = Brought(namespace, name, document["port"], name).observed(self._copies)
+        version = Brought(namespace, name, document["port"], name, is_made=True)
+        seen, looked = version.observed(self._copies)
         notes = self._of(key)
         fault = notes.faults.get(identity, "")
         deployment = self._copies.deployments.get(f"{namespace}/{name}")
         if deployment is None or objects.identity_of(deployment) != identity:
-            return VersionObserved(message=fault or "it is not running", replicas=0), looked
+            message = fault or "it is not running"
+            trouble = fault if identity in notes.overridden else None
+            return VersionObserved(message=message, replicas=0, trouble=trouble), looked
         ready = min(number(deployment, "status", "readyReplicas"), len(seen.endpoints))
-        told = [seen.message, fault, *notes.overridden.get(identity, {}).values(), notes.secrets]
-        return _with(seen, "; ".join(filter(None, told)), ready), looked
+        known = notes.overridden.get(identity)
+        override = None if known is None else "; ".join(known.values())
+        told = "; ".join(filter(None, [seen.message, fault, override, notes.secrets]))
+        return _with(seen, told, ready, fault, override), looked
 
     async def apply(
         self, owner: Owner, documents: Mapping[str, Mapping[str, Any]], running: Mapping[str, Workload]
@@ -162,6 +182,7 @@ class Managed:
             else:
                 for identity in sorted(set(running) & set(documents)):
                     await self._ensure(owner, identity, documents[identity], running[identity])
+                self._of(owner.key).keep(running)
                 await self._remove(owner, running)
                 await self._tell_autoscalers(owner, running, documents)
         except Fenced as error:
@@ -194,7 +215,8 @@ class Managed:
         self, owner: Owner, identity: str, document: Mapping[str, Any], workload: Workload
     ) -> None:
         notes = self._of(owner.key)
-        notes.overridden.pop(identity, None)
+        before = notes.overridden.get(identity)
+        notes.overridden[identity] = {}
         try:
             await self._keep(owner, identity, document)
             for copy, content in document.get("configMaps", {}).items():
@@ -205,6 +227,9 @@ class Managed:
             await self._put(identity, objects.deployment(owner, identity, document, workload), owner)
         except (Invalid, Forbidden, Conflict, NotFound) as error:
             notes.faults[identity] = f"{document['name']} cannot be made as it is written: {error}"
+        except ApiError:
+            notes.overridden[identity] = before or {}
+            raise
         else:
             notes.faults.pop(identity, None)
 
@@ -316,14 +341,17 @@ class Managed:
                     copy.put(await self._api.merge_patch(_path({**found, "kind": kind}), patch))
 
 
-def _with(seen: VersionObserved, message: str, replicas: int) -> VersionObserved:
-    return VersionObserved(
-        endpoints=seen.endpoints,
+def _with(
+    seen: VersionObserved, message: str, replicas: int, fault: str, override: str | None
+) -> VersionObserved:
+    trouble = fault or seen.trouble
+    return replace(
+        seen,
         is_running=True,
-        is_crash_looping=seen.is_crash_looping,
-        restarts=seen.restarts,
         message=message,
         replicas=replicas,
+        trouble=None if not trouble and override is None else trouble,
+        override=override,
     )
 
 
