@@ -25,6 +25,10 @@ CALL_TIMEOUT_LEAST_S: Final = 0.1
 LONG_POLL_S: Final = 20.0
 LIST_AGAIN_S: Final = 0.5
 
+TRIES: Final = 8
+"""So often a controller is asked that says another one leads: behind a Service each connection may reach another."""
+
+
 Json = dict[str, Any]
 
 
@@ -185,7 +189,10 @@ class LocalClient:
         )
         sent = {"authorization": f"Bearer {_token(token_file)}", **(headers or {})}
         try:
-            answer = _exchange(base, tls, timeout, method, asked, sent, json)
+            for _ in range(TRIES):
+                answer = _exchange(base, tls, timeout, method, asked, sent, json)
+                if answer.status != HTTPStatus.MISDIRECTED_REQUEST:
+                    break
         except ssl.SSLCertVerificationError as error:
             raise Failure(
                 f"the certificate of {url} is refused: {error.verify_message}",
