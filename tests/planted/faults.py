@@ -1438,6 +1438,78 @@ CAPACITY = (
     ),
 )
 
+GAUGES = (
+    Fault(
+        "analysis/readings.py",
+        "if since is not None and at > max(since, readings.upto or 0.0):",
+        "if since is not None and at > since:",
+        "One bad value is counted again at each look, and fails the version.",
+    ),
+    Fault(
+        "analysis/readings.py",
+        "if since is not None and at > max(since, readings.upto or 0.0):",
+        "if at > max(since or 0.0, readings.upto or 0.0):",
+        "Values from before the step had its traffic are held against the candidate.",
+    ),
+    Fault(
+        "analysis/readings.py",
+        "return Readings(beyond, at, value, sum(beyond) >= within.at)",
+        "return Readings(beyond, at, value, sum(beyond) > within.at)",
+        "`failures: {of: 5, at: 3}` fails with the fourth.",
+    ),
+    Fault(
+        "analysis/readings.py",
+        "return readings if readings.has_failed else readings._replace(beyond=())",
+        "return readings",
+        "A step passes by the values of the one before.",
+    ),
+    Fault(
+        "analysis/readings.py",
+        "return (within.most is not None and value > within.most) or (",
+        "return (within.most is not None and value >= within.most) or (",
+        "A value at its bound is beyond it.",
+    ),
+    Fault(
+        "analysis/judge.py",
+        "total = sum(max(other.alpha_weight, 0.0) for other in checks if other.metric is not Metric.GAUGE)",
+        "total = sum(max(other.alpha_weight, 0.0) for other in checks)",
+        "Each gauge makes the real tests slower, and gains nothing.",
+    ),
+    Fault(
+        "trial.py",
+        "bounded = (c for c in required_checks(draft.spec, step) if c.metric is not Metric.GAUGE)",
+        "bounded = required_checks(draft.spec, step)",
+        "With a gauge among the checks `ramp: auto` never raises.",
+    ),
+)
+
+USUAL = (
+    Fault(
+        "analysis/usual.py",
+        "if before is None or before.boot != heard.boot:",
+        "if before is None:",
+        "After a restart of a router its first counts are taken for a second's, or for nonsense.",
+    ),
+    Fault(
+        "analysis/usual.py",
+        "if usual.identity != identity:",
+        "if not usual.identity:",
+        "A new stable version is judged by how the old one's failures varied.",
+    ),
+    Fault(
+        "analysis/usual.py",
+        "if grown is None or now - usual.since > SILENCE_S:",
+        "if grown is None:",
+        "What came in an hour's silence counts as one second's failures.",
+    ),
+    Fault(
+        "analysis/judge.py",
+        "is_known = check.metric is Metric.ERRORS and not context.step.matched",
+        "is_known = not context.step.matched",
+        "Latency and disagreement are judged by how errors vary.",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *SLOTS,
     *STEPS,
@@ -1456,4 +1528,6 @@ FAULTS: tuple[Fault, ...] = (
     *ENGINE,
     *JUDGE,
     *DATA,
+    *GAUGES,
+    *USUAL,
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from controller.core.checks import Metric, Within
 from controller.core.spec import Advance, CanaryStage, DecisionPolicy, FullStage, OnInconclusive
 from controller.core.status import Cause, Failed, Phase, Track, Trip, VersionRef
 from tests.controller.core.stories import candidate, matched, on_trial, replicas, router, say, told, weight
@@ -182,6 +183,14 @@ def test_what_the_next_weight_could_cost_must_be_within_the_risk_budget():
     assert weight(story) == 100
     story.tell("the upper bound of errors is 4 %")
     assert weight(story) == 200
+
+
+def test_a_value_with_fixed_bounds_has_to_hold_and_bounds_no_risk():
+    story = on_trial("errors says undecided", stages="ramp budget 0.1%")
+    gauge = replace(story.spec.checks[0], metric=Metric.GAUGE, limit=Within(most=1.0))
+    story._edit(checks=(gauge, *story.spec.checks[1:]))
+    story.tell("wait 20s")
+    assert weight(story) == 200, story.status.message
 
 
 # --- too long ------------------------------------------------------------------------------------------------------
