@@ -128,13 +128,14 @@ def _seen(found: Object, now: float) -> Seen:
 
 
 def _revisions(one: Stored, fields: Mapping[str, Any]) -> list[Revision]:
-    """The versions of a rollout with a template, as far as its status names them, the target first.
+    """The versions of a rollout with pods of its own, as far as its status names them, the target first.
 
     None before the controller has looked at the template: what it means depends on other objects too.
     """
     spec = _mapping(one.document.get("spec"))
     template, target = _mapping(spec.get("template")), fields.get("targetVersion")
-    if not template or not isinstance(target, str) or fields.get("observedGeneration") != one.generation:
+    is_made = template or spec.get("workloadRef")
+    if not is_made or not isinstance(target, str) or fields.get("observedGeneration") != one.generation:
         return []
     known = _identities(one.status)
     names = [target, *(name for name in known if name != target)]

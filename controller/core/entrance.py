@@ -33,9 +33,10 @@ def obstacle(draft: Draft) -> str | None:
 def unmet(draft: Draft) -> str:
     """What is not as the rollout asks for, and nobody changed by hand; "" when nothing is."""
     seen = draft.observed.entrance
-    if seen is None or seen.way in (Way.CHANGED, Way.UNKNOWN) or seen.is_wanted == (seen.way is Way.LED):
+    if seen is None or seen.way in (Way.CHANGED, Way.UNKNOWN):
         return ""
-    return seen.message or f"{seen.name} is about to change"
+    is_led_as_asked = seen.is_wanted == (seen.way is Way.LED)
+    return seen.message or ("" if is_led_as_asked else f"{seen.name} is about to change")
 
 
 def is_stuck(draft: Draft) -> bool:

@@ -66,7 +66,10 @@ def _versions(
 ) -> tuple[tuple[core.VersionSpec, ...], str]:
     """The versions there are, and the name of the one that is the target."""
     spec = rollout.spec
-    if spec.template is None:
+    if spec.workload_ref is not None and not revisions:
+        unread = core.VersionSpec(spec.workload_ref.name[:63], "")  # what it means, only a cluster can say
+        return (unread,), unread.name
+    if spec.template is None and spec.workload_ref is None:
         names = identities(rollout)
         return tuple(_version(version, names[version.name]) for version in spec.versions), spec.target or ""
     now = revision(rollout)
@@ -364,7 +367,7 @@ def version_documents(
     rollout: models.ModelRollout, document: Mapping[str, Any], revisions: Sequence[Revision] = ()
 ) -> dict[str, dict[str, Any]]:
     """Each version as the user wrote it, by identity, plus `baseDir` where the document has one: for `Workloads`."""
-    if rollout.spec.template is not None:
+    if rollout.spec.template is not None or rollout.spec.workload_ref is not None:
         now = revision(rollout)
         return {one.identity: one.document() for one in revisions or ((now,) if now is not None else ())}
     names = identities(rollout)

@@ -22,6 +22,7 @@ from controller.crd.takeovers import LOOP
 from controller.crd.warmups import SENDERS_OWN
 
 _STAGES: Final = "self.strategy.stages"
+_IS_MADE: Final = "(has(self.template) || has(self.workloadRef))"
 _KINDS: Final = ("shadow", "match", "canary", "approval", "pause", "flip", "full")
 
 
@@ -442,8 +443,15 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
     "one-way": (
         Form(
             "RolloutSpec",
-            "has(self.template) || has(self.versions)",
-            "it says not what serves: write versions and target, or template and port",
+            "has(self.template) || has(self.versions) || has(self.workloadRef)",
+            "it says not what serves: write versions and target, or template and port, or workloadRef",
+        ),
+        Form(
+            "RolloutSpec",
+            "!has(self.workloadRef) || !(has(self.template) || has(self.versions))",
+            "workloadRef and %s are both there: write one of them",
+            ("has(self.template) ? 'template' : 'versions'",),
+            path=".workloadRef",
         ),
         Form(
             "RolloutSpec",
@@ -461,7 +469,7 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
         ),
         Form(
             "RolloutSpec",
-            "has(self.template) || !has(self.port)",
+            "has(self.template) || has(self.workloadRef) || !has(self.port)",
             "it is for the pods of template: leave it out",
             path=".port",
         ),
@@ -473,13 +481,13 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
         ),
         Form(
             "RolloutSpec",
-            "!has(self.template) || has(self.versions) || !has(self.target)",
+            f"!{_IS_MADE} || has(self.versions) || !has(self.target)",
             "the template is the target: leave it out",
             path=".target",
         ),
         Form(
             "RolloutSpec",
-            "!has(self.template) || has(self.versions) || !has(self.initialStable)",
+            f"!{_IS_MADE} || has(self.versions) || !has(self.initialStable)",
             "the first template is stable once it serves: leave it out",
             path=".initialStable",
         ),
@@ -993,6 +1001,11 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
             "!has(self.template)",
             "an HTTPRoute names Services: write versions, each with its service",
             path=".template",
+        ),
+        _by_route(
+            "!has(self.workloadRef)",
+            "an HTTPRoute names Services: write versions, each with its service",
+            path=".workloadRef",
         ),
         _by_route(
             "!has(self.versions) || self.versions.all(v, has(v.service))",

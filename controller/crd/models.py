@@ -1033,6 +1033,17 @@ class RouterTraffic(Model):
     when this is taken out or the rollout deleted. No version may be reached through it."""
 
 
+class WorkloadRef(Model):
+    """A Deployment that runs already, and keeps its pod template: any change of that is a new version of the rollout."""
+
+    kind: Literal["Deployment"] = "Deployment"
+    """What it is."""
+    name: ObjectName
+    """Name of the Deployment, in the rollout's namespace."""
+    scale_down: Literal["progressively", "onSuccess", "never"] = "never"
+    """When its own pods go, once users reach the rollout's: one by one, all when the first version serves, or never."""
+
+
 class Traffic(Model):
     """Who moves the traffic: Headgate's routers (if nothing is said), or a gateway."""
 
@@ -1046,7 +1057,6 @@ class RolloutSpec(Model):
     """Everything the user asks for."""
 
     planned: ClassVar[Mapping[str, str]] = {
-        "workloadRef": "adopting a Deployment is not there yet; write its pod template as template, or versions",
         "slices": "slices are not there yet",
         "match": "it is a stage: write it in strategy.stages",
     }
@@ -1056,8 +1066,10 @@ class RolloutSpec(Model):
     """The versions there are, by name. Keep the stable one in until another is promoted."""
     template: PodTemplate | None = None
     """Instead of versions, on a cluster: the pods that serve. Any change of it is a new version and starts a rollout."""
+    workload_ref: WorkloadRef | None = None
+    """Instead of template, on a cluster: a Deployment that runs already, whose pods are replaced without a gap."""
     port: PortNumber | None = None
-    """The port that the pods of template serve at."""
+    """The port that the pods of template, or of workloadRef, serve at; of the latter the only one they have if left out."""
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """How many processes (on a cluster: pods) of each version that Headgate runs; see capacity."""
     strategy: Strategy

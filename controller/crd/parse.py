@@ -171,7 +171,7 @@ def _creation(rollout: ModelRollout) -> tuple[Fault, ...]:
 
 
 def _stable_kept(rollout: ModelRollout, name: str, identity: str) -> tuple[Fault, ...]:
-    if rollout.spec.template is not None:
+    if not rollout.spec.versions:
         return ()
     known = convert.identities(rollout)
     index = next((i for i, version in enumerate(rollout.spec.versions) if version.name == name), None)

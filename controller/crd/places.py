@@ -38,6 +38,12 @@ def _needs_a_cluster(rollout: ModelRollout) -> Iterator[Fault]:
         yield Fault(
             "spec.template", "place", "pods need a cluster: here write versions, each with url or process"
         )
+    if rollout.spec.workload_ref is not None:
+        yield Fault(
+            "spec.workloadRef",
+            "place",
+            "a Deployment needs a cluster: here write versions, each with url or process",
+        )
     if taken_over(rollout) is not None:
         yield Fault("spec.traffic.router.takeOver", "place", "a Service needs a cluster: here leave it out")
     for index, version in enumerate(rollout.spec.versions):

@@ -44,6 +44,8 @@ def versions(rollout: ModelRollout) -> Iterator[Finding]:
         return
     if rollout.spec.template is not None:
         yield "spec.template", "an HTTPRoute names Services: write versions, each with its service"
+    if rollout.spec.workload_ref is not None:
+        yield "spec.workloadRef", "an HTTPRoute names Services: write versions, each with its service"
     for index, version in enumerate(rollout.spec.versions):
         path = f"spec.versions[{index}]"
         if version.service is None:

@@ -165,3 +165,73 @@ def test_a_rollout_that_is_deleted_stays_until_its_service_can_lead_to_somebody(
     assert scene.history.leads() == [OLD, ROUTERS, OLD]
     assert takeover.NOTE not in scene.front()["metadata"].get("annotations", {})
     assert scene.history.gaps() == []
+
+
+def test_it_goes_back_to_stable_where_it_led_to_a_version_that_is_stable_no_more(scene: Scene) -> None:
+    scene.pod("r1")
+    for made in (deployment("next"), service("next"), {**service("same"), "spec": service(FRONT)["spec"]}):
+        scene.whole.kubectl("apply", "-f", "-", stdin=made)
+    versions = [
+        {"name": "v1", "service": {"name": "same", "port": 80}},
+        {"name": "v2", "service": {"name": "next", "port": "web"}, "deployment": "next"},
+    ]
+    unproved = {"canary": {"weights": ["20%"], "every": "1s", "checks": []}}
+    scene.whole.apply(rollout(versions, traffic=TAKING, strategy=unproved, checks=[]))
+    scene.leads(ROUTERS)
+    scene.whole.target("v2")
+    until("v2 is promoted", lambda: scene.whole.status().get("stableVersion") == "v2", 120, scene.says)
+    scene.whole.kubectl("delete", "mro", NAME, "--timeout=90s")
+    assert scene.history.leads() == [OLD, ROUTERS, "app=next"]
+    assert scene.history.gaps() == []
+
+
+def test_of_two_rollouts_that_name_one_service_the_second_says_so(scene: Scene) -> None:
+    scene.pod("r1")
+    first = rollout([scene.whole.model("v1")], traffic=TAKING)
+    scene.whole.apply(first)
+    scene.leads(ROUTERS)
+    scene.whole.apply({**first, "metadata": {"name": "second"}})
+    shown = scene.whole.phase_is("Stalled", name="second")
+    assert f"Service {scene.whole.namespace}/{FRONT} is taken over by rollout" in shown["message"]
+    assert scene.whole.phase_is("Healthy")["stableVersion"] == "v1"
+    assert scene.history.leads() == [OLD, ROUTERS]
+
+
+def own_pods(app: str = FRONT, **spec: Any) -> dict[str, Any]:
+    """A rollout with pods of its own; they carry the label of the old ones, as a copied template has it."""
+    document = rollout([], traffic=TAKING, **spec)
+    for name in ("target", "initialStable", "versions"):
+        del document["spec"][name]
+    template = deployment(FRONT)["spec"]["template"]
+    labels = {"headgate.dev/version": "v1", "app": app}
+    return {
+        **document,
+        "spec": {**document["spec"], "port": 8080, "template": {**template, "metadata": {"labels": labels}}},
+    }
+
+
+def test_pods_that_go_with_the_rollout_are_nobody_to_lead_to(scene: Scene) -> None:
+    scene.pod("r1")
+    scene.whole.apply(own_pods())
+    scene.leads(ROUTERS)
+    scene.whole.kubectl("scale", f"deployment/{FRONT}", "--replicas=0")
+    old = ("get", "pods", "--selector", f"{OLD},!headgate.dev/rollout", "--output", "name")
+    until("the old pods are gone", lambda: not scene.whole.kubectl(*old).stdout, 90, scene.says)
+    scene.whole.kubectl("delete", "mro", NAME, "--wait=false")
+    scene.saying("is not given back yet", "but for those that go with the rollout")
+    assert scene.history.leads() == [OLD, ROUTERS]
+    scene.whole.kubectl("scale", f"deployment/{FRONT}", "--replicas=1")
+    scene.whole.kubectl("wait", "--for=delete", "--timeout=90s", f"mro/{NAME}")
+    assert scene.history.leads() == [OLD, ROUTERS, OLD]
+    assert scene.history.gaps() == []
+
+
+def test_pods_that_stay_when_the_rollout_goes_have_the_service(scene: Scene) -> None:
+    scene.pod("r1")
+    scene.whole.apply(own_pods("other", deletionPolicy="Orphan"))
+    scene.leads(ROUTERS)
+    scene.whole.kubectl("scale", f"deployment/{FRONT}", "--replicas=0")
+    scene.whole.kubectl("delete", "mro", NAME, "--timeout=90s")
+    own = f"headgate.dev/rollout={NAME},headgate.dev/version=v1"
+    assert scene.history.leads() == [OLD, ROUTERS, own]
+    assert scene.history.gaps() == []

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from controller.adapters.kubernetes import endpoints, inferenceservices, pods, takeover
+from controller.adapters.kubernetes import adopted, endpoints, inferenceservices, pods, takeover
 from controller.adapters.kubernetes.api import Api, path_of
 from controller.adapters.kubernetes.inferenceservices import InferenceServices
 from controller.adapters.kubernetes.objects import ROLLOUT_LABEL, TRACK_LABEL
@@ -33,6 +33,7 @@ BY_DEPLOYMENT: Final = "deployment"
 BY_NAMESPACE: Final = "namespace"
 BY_ROLLOUT: Final = "rollout"
 BY_TAKER: Final = "taker"
+BY_ADOPTER: Final = "adopter"
 
 
 class Copies:
@@ -73,7 +74,7 @@ class Copies:
             path_of("apps", "v1", DEPLOYMENTS, namespace),
             self._told(DEPLOYMENTS, _itself),
             log=log,
-            index=of_rollout,
+            index={**of_rollout, BY_ADOPTER: adopted.by_adopter},
         )
         self.revisions = Reflector(
             api,

@@ -1,4 +1,7 @@
-"""The `Entrance` port on a cluster: the existing Service of `traffic.router.takeOver`, led to the routers and back.
+"""The `Entrance` port on a cluster: what was there before the rollout, led to it and back.
+
+That is the existing Service of `traffic.router.takeOver`, and with it the Deployment of `workloadRef` (`adoption`), whose
+pods go after users were led away from them, and are back before users are.
 
 What is to be done is decided on the copies, and then once more on what is read live: the Service, whose
 `resourceVersion` the one write names, and the pods it shall lead to, of which some must be ready. A Service that
@@ -12,13 +15,23 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controller.adapters.kubernetes import endpoints, takeover
+from controller.adapters.kubernetes.adoption import Adoptions
 from controller.adapters.kubernetes.api import LIST_BYTES_MAX, MANAGER, Api, path_of
-from controller.adapters.kubernetes.copies import BY_NAMESPACE, BY_TAKER, PODS, SERVICES, Copies, Looked
+from controller.adapters.kubernetes.copies import (
+    BY_NAMESPACE,
+    BY_TAKER,
+    DEPLOYMENTS,
+    PODS,
+    SERVICES,
+    Copies,
+    Looked,
+)
 from controller.adapters.kubernetes.drift import managers
 from controller.adapters.kubernetes.errors import ApiError, Conflict, Fenced, NotFound
 from controller.adapters.kubernetes.objects import ROLLOUT_LABEL
 from controller.adapters.kubernetes.raw import items, key_of, mapping, number, text
 from controller.adapters.kubernetes.takeover import Destination, Stay
+from controller.adapters.kubernetes.wishes import Waits, Wish, adopted, taken_over, wish_of
 from controller.core.status import EntranceObserved, RouterObserved, Status, Way
 from controller.crd.revisions import VERSION_LABEL
 from controller.errors import NotLeader
@@ -38,44 +51,18 @@ Object = Mapping[str, Any]
 class _Notes:
     """What is known of one rollout besides its objects.
 
-    `said` and `is_stuck`: why its Service is not as it shall be. `led` is the UID of the Service that was seen to lead
-    to the routers, `who` changed it at which resourceVersion. `left` are Services that were given back, each with
-    where it leads now, and since when its EndpointSlices say so (0: not yet).
+    `said` and `is_stuck`: why its Service or its Deployment is not as it shall be. `led` is the UID of the Service that
+    was seen to lead to the routers, `settled` the same once everybody knew, `who` changed it at which resourceVersion.
+    `left` are Services that were led elsewhere just now, each with where, and since when its EndpointSlices say so (0:
+    not yet).
     """
 
     said: str = ""
     is_stuck: bool = False
     led: str = ""
+    settled: str = ""
     who: tuple[str, str] = ("", "")
     left: dict[str, tuple[Destination, float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the rollout asks for: the Service by name ("": none), and what becomes of the rollout's own pods."""
-
-    key: str
-    name: str
-    spec: Object
-    is_leaving: bool
-    stable: str
-
-    @property
-    def namespace(self) -> str:
-        return self.key.partition("/")[0]
-
-    @property
-    def rollout(self) -> str:
-        return self.key.partition("/")[2]
-
-    @property
-    def service(self) -> str:
-        """`namespace/name`."""
-        return f"{self.namespace}/{self.name}"
-
-
-class _Waits(Exception):
-    """Why nothing is written now."""
 
 
 class Entrances:
@@ -86,43 +73,44 @@ class Entrances:
         self,
         api: Api,
         copies: Copies,
+        adoptions: Adoptions,
         rollout: Callable[[str], Object | None],
         on_change: Callable[[str], None],
         log: Log,
     ) -> None:
         self._api = api
         self._copies = copies
+        self._adoptions = adoptions
         self._rollout = rollout
         self._on_change = on_change
         self._log = log
         self._notes: dict[str, _Notes] = {}
 
     def looked(self, key: str) -> tuple[Looked, ...]:
-        """The objects that this depends on: the Services, and while one of them is to change, the pods."""
-        concerned = self._concerned(key)
-        if not concerned:
+        """The objects that this depends on; while one of them is to change, also the pods."""
+        services, deployments = self._services(key), self._deployments(key)
+        if not services and not deployments:
             return ()
-        services = tuple((SERVICES, name) for name in concerned)
-        notes = self._notes.get(key)
-        waits = notes is not None and (notes.said or notes.left)
-        return (*services, (PODS, key.partition("/")[0])) if waits else services
+        found = [(SERVICES, name) for name in services] + [(DEPLOYMENTS, name) for name in deployments]
+        notes = self._of(key)
+        return (*found, (PODS, key.partition("/")[0])) if notes.said or notes.left else tuple(found)
 
     def observed(self, key: str) -> EntranceObserved | None:
-        asked, notes = self._asked(key, is_leaving=False), self._of(key)
-        concerned = self._concerned(key)
-        if not concerned:
-            return None
-        name = asked.service if asked is not None and asked.name else concerned[0]
+        services, deployments, notes = self._services(key), self._deployments(key), self._of(key)
+        if not services:
+            what = f"Deployment {deployments[0]}" if deployments else ""
+            return EntranceObserved(what, Way.PAST, False, notes.said, notes.is_stuck) if what else None
+        what = f"Service {services[0]}"
         if not self._copies.services.is_synced:
-            return EntranceObserved(f"Service {name}", Way.UNKNOWN, message=f"Service {name} is not read yet")
-        found = self._copies.services.get(name)
-        is_wanted = bool(asked and asked.name) and not self._is_deleting(key)
+            return EntranceObserved(what, Way.UNKNOWN, message=f"{what} is not read yet")
+        is_wanted = services[0] == self._asked(key) and not self._is_deleting(key)
+        found = self._copies.services.get(services[0])
         way = self._way(key, found) if found is not None else Way.PAST
         if way is Way.CHANGED and not is_wanted:
             way = Way.PAST  # its changer's, once our note is off it
         if way is Way.CHANGED and not notes.said:
             way = Way.UNKNOWN  # until it is known who did it
-        return EntranceObserved(f"Service {name}", way, is_wanted, notes.said, notes.is_stuck)
+        return EntranceObserved(what, way, is_wanted, notes.said, notes.is_stuck)
 
     async def bring(
         self,
@@ -132,19 +120,18 @@ class Entrances:
         routers: Sequence[RouterObserved],
         leaving: bool,
     ) -> bool:
-        asked, notes = self._asked(key, leaving, status), self._of(key)
-        if asked is None or (not self._concerned(key) and not notes.left):
+        rollout, notes = self._rollout(key), self._of(key)
+        if rollout is None or not (self._services(key) or self._deployments(key) or notes.left):
             return True
-        if not self._copies.services.is_synced:
-            return not (asked.name or status.entrance)
+        wish = wish_of(rollout, status, is_leaving=leaving)
+        if not (self._copies.services.is_synced and self._copies.deployments.is_synced):
+            return not (wish.service or wish.deployment or status.entrance)
         before = (notes.said, notes.is_stuck)
         notes.said, notes.is_stuck = "", False
         try:
-            await self._give_back(asked, notes)
-            if asked.name:
-                await self._take(asked, notes, status, plan, routers)
-        except _Waits as why:
-            notes.said = str(why)
+            await self._bring(wish, notes, status, plan, routers)
+        except Waits as why:
+            notes.said, notes.is_stuck = str(why), why.is_stuck
         except Fenced as error:
             raise NotLeader(str(error)) from error
         except Conflict:
@@ -154,7 +141,26 @@ class Entrances:
             self._again(key, AGAIN_S)
         if before != (notes.said, notes.is_stuck):
             self._on_change(key)
-        return not notes.said and self._is_known(asked, notes)
+        return not notes.said and not notes.left
+
+    async def _bring(
+        self,
+        wish: Wish,
+        notes: _Notes,
+        status: Status,
+        plan: RoutePlan | None,
+        routers: Sequence[RouterObserved],
+    ) -> None:
+        """First those back that are needed on the way back, then the way, then away with those that are not needed."""
+        await self._adoptions.restore(wish)
+        await self._give_back(wish, notes)
+        if wish.service:
+            await self._take(wish, notes, status, plan, routers)
+        self._settle(wish, notes)
+        if not notes.left:
+            await self._adoptions.release(wish)
+        if wish.deployment:
+            await self._adoptions.scale_down(wish, not notes.left and not _unproven(status, plan))
 
     def forget(self, key: str) -> None:
         """There is no such rollout any more."""
@@ -165,24 +171,24 @@ class Entrances:
     def _of(self, key: str) -> _Notes:
         return self._notes.setdefault(key, _Notes())
 
-    def _asked(self, key: str, is_leaving: bool, status: Status | None = None) -> _Asked | None:
-        rollout = self._rollout(key)
-        if rollout is None:
-            return None
-        spec = mapping(rollout, "spec")
-        name = "" if is_leaving else text(spec, "traffic", "router", "takeOver")
-        stable = status.stable.name if status is not None and status.stable is not None else ""
-        return _Asked(key, name, spec, is_leaving, stable)
+    def _asked(self, key: str) -> str:
+        """The Service that the rollout asks for, `namespace/name`; "" for none."""
+        return taken_over(key, mapping(self._rollout(key), "spec"))
 
     def _is_deleting(self, key: str) -> bool:
         return bool(text(self._rollout(key), "metadata", "deletionTimestamp"))
 
-    def _concerned(self, key: str) -> tuple[str, ...]:
-        """The Services, `namespace/name`: the one that is asked for, and those that carry the rollout's note."""
+    def _services(self, key: str) -> tuple[str, ...]:
+        """The Services that matter: the one that is asked for first, and those that carry the rollout's note."""
         taken = takeover.names(self._copies.services.indexed(BY_TAKER, key))
-        name = text(self._rollout(key), "spec", "traffic", "router", "takeOver")
-        asked = f"{key.partition('/')[0]}/{name}"
-        return (asked, *(one for one in taken if one != asked)) if name else taken
+        asked = self._asked(key)
+        return (asked, *(one for one in taken if one != asked)) if asked else taken
+
+    def _deployments(self, key: str) -> tuple[str, ...]:
+        """The same of Deployments."""
+        noted = self._adoptions.noted(key)
+        asked = adopted(key, mapping(self._rollout(key), "spec"))
+        return (asked, *(one for one in noted if one != asked)) if asked else noted
 
     def _way(self, key: str, found: Object) -> Way:
         """As `takeover.way_of`; one that led to the routers, and lost our note as well, was changed, too."""
@@ -196,121 +202,127 @@ class Entrances:
 
     async def _take(
         self,
-        asked: _Asked,
+        wish: Wish,
         notes: _Notes,
         status: Status,
         plan: RoutePlan | None,
         routers: Sequence[RouterObserved],
     ) -> None:
-        found = self._copies.services.get(asked.service)
-        way = self._way(asked.key, found) if found is not None else Way.PAST
+        found = self._copies.services.get(wish.service)
+        way = self._way(wish.key, found) if found is not None else Way.PAST
         if way is Way.LED:
+            if notes.settled != text(found, "metadata", "uid"):
+                notes.left.setdefault(wish.service, (takeover.routers_of(wish.rollout), 0.0))
             return
         if found is not None and way is Way.CHANGED:
-            raise _Waits(await self._changed(asked, notes, found))
-        why = takeover.unfit(found, asked.key, asked.name)
+            raise Waits(await self._changed(wish, notes, found))
+        name = wish.service.partition("/")[2]
+        why = takeover.unfit(found, wish.key, name)
         if why:
-            notes.is_stuck = True
-            raise _Waits(why)
+            raise Waits(why, is_stuck=True)
         if not self._copies.pods.is_synced:
-            raise _Waits(f"Service {asked.service} is not taken over yet: pods are not read yet")
-        what, to = f"Service {asked.service} is not taken over yet", takeover.routers_of(asked.rollout)
+            raise Waits(f"Service {wish.service} is not taken over yet: pods are not read yet")
+        what, to = f"Service {wish.service} is not taken over yet", takeover.routers_of(wish.rollout)
         why_not = _unproven(status, plan) or (
-            takeover.not_ready(self._pods(asked.namespace), to, routers, plan) if plan is not None else ""
+            takeover.not_ready(self._pods(wish.namespace), to, routers, plan) if plan is not None else ""
         )
         if why_not:
-            raise _Waits(f"{what}: {why_not}")
-        live = await self._live(asked.service)
-        if takeover.way_of(live, asked.key) is not Way.PAST or takeover.unfit(live, asked.key, asked.name):
+            raise Waits(f"{what}: {why_not}")
+        live = await self._live(wish.service)
+        if takeover.way_of(live, wish.key) is not Way.PAST or takeover.unfit(live, wish.key, name):
             raise Conflict(f"{what}: it was changed just now")
-        if not takeover.reached(await self._live_pods(asked.namespace, to), to):
-            raise _Waits(f"{what}: no router pod is ready")
-        await self._write(asked, live, takeover.taking(live, asked.key))
-        self._log.info("a Service is taken over", rollout=asked.key, service=asked.service)
+        if not takeover.reached(await self._live_pods(wish.namespace, to), to):
+            raise Waits(f"{what}: no router pod is ready")
+        await self._write(wish, live, takeover.taking(live, wish.key))
+        notes.left[wish.service] = (takeover.routers_of(wish.rollout), 0.0)
+        self._log.info("a Service is taken over", rollout=wish.key, service=wish.service)
 
-    async def _changed(self, asked: _Asked, notes: _Notes, found: Object) -> str:
+    async def _changed(self, wish: Wish, notes: _Notes, found: Object) -> str:
         """Who led it elsewhere, asked live once for each state of it."""
         version = text(found, "metadata", "resourceVersion")
         if notes.who[0] != version:
-            live = await self._live(asked.service)
+            live = await self._live(wish.service)
             notes.who = (version, managers(live, "spec.selector", MANAGER))
-        to = takeover.routers_of(asked.rollout)
+        to = takeover.routers_of(wish.rollout)
         return (
-            f"Service {asked.service} was changed by {notes.who[1]}, leads to {takeover.destination_of(found)} and "
+            f"Service {wish.service} was changed by {notes.who[1]}, leads to {takeover.destination_of(found)} and "
             f"past the routers, and is left so: set its selector to {to} and its targetPort to {to.port}, "
             "or take takeOver out of the rollout, and write it again later"
         )
 
     # --- and back ------------------------------------------------------------------------------------------------
 
-    async def _give_back(self, asked: _Asked, notes: _Notes) -> None:
-        for found in self._copies.services.indexed(BY_TAKER, asked.key):
-            if text(found, "metadata", "name") != asked.name:
-                await self._give(asked, notes, key_of(found))
-        if not asked.name:
+    async def _give_back(self, wish: Wish, notes: _Notes) -> None:
+        for found in self._copies.services.indexed(BY_TAKER, wish.key):
+            if key_of(found) != wish.service:
+                await self._give(wish, notes, key_of(found))
+        if not wish.service:
             notes.led = ""
 
-    async def _give(self, asked: _Asked, notes: _Notes, service: str) -> None:
+    async def _give(self, wish: Wish, notes: _Notes, service: str) -> None:
         try:
             live = await self._live(service)
         except NotFound:
             return
         note = takeover.note_of(live)
-        if note is None or note.by != asked.key:
+        if note is None or note.by != wish.key:
             return
-        if takeover.way_of(live, asked.key) is not Way.LED:
-            await self._write(asked, live, takeover.letting(live))
+        if takeover.way_of(live, wish.key) is not Way.LED:
+            await self._write(wish, live, takeover.letting(live))
             return
         what = f"Service {service} is not given back yet"
-        to = await self._back(asked, what, note.before)
-        await self._write(asked, live, takeover.giving(live, to))
+        to = await self._back(wish, what, note.before)
+        await self._write(wish, live, takeover.giving(live, to))
         notes.left[service] = (to, 0.0)
-        self._log.info("a Service is given back", rollout=asked.key, service=service, to=str(to))
+        self._log.info("a Service is given back", rollout=wish.key, service=service, to=str(to))
 
-    async def _back(self, asked: _Asked, what: str, before: Destination) -> Destination:
-        """Where it shall lead; _Waits while nobody is ready there."""
-        stay = Stay(asked.rollout, asked.stable, asked.is_leaving and not _keeps(asked.spec))
-        there = takeover.reached(await self._live_pods(asked.namespace, before), before)
-        stable = self._stable(asked)
+    async def _back(self, wish: Wish, what: str, before: Destination) -> Destination:
+        """Where it shall lead; Waits while nobody is ready there."""
+        name = wish.stable.name if wish.stable is not None else ""
+        stay = Stay(wish.rollout, name, wish.is_leaving and not wish.keeps)
+        there = takeover.reached(await self._live_pods(wish.namespace, before), before)
+        stable = self._stable(wish)
         if stable is None:
             why = stay.trouble(there)
             if why:
-                raise _Waits(
+                raise Waits(
                     f"{what}: it led to {before} before, and {why}: make them ready, "
                     "or write its selector as you want it"
                 )
             return before
-        serving = takeover.reached(await self._live_pods(asked.namespace, stable), stable)
+        serving = takeover.reached(await self._live_pods(wish.namespace, stable), stable)
         if not serving:
-            raise _Waits(f"{what}: {asked.stable} is stable, and none of its pods ({stable}) is ready")
+            raise Waits(f"{what}: {name} is stable, and none of its pods ({stable}) is ready")
         known = {text(pod, "metadata", "uid") for pod in serving}
         is_same = there and all(text(pod, "metadata", "uid") in known for pod in there)
         return before if is_same else stable
 
-    def _stable(self, asked: _Asked) -> Destination | None:
+    def _stable(self, wish: Wish) -> Destination | None:
         """The pods of stable that are there with and without the rollout; None where it has no such pods."""
-        versions = [one for one in items(asked.spec, "versions") if text(one, "name") == asked.stable]
+        stable = wish.stable.name if wish.stable is not None else ""
+        versions = [one for one in items(wish.spec, "versions") if text(one, "name") == stable]
         if versions:
             name = text(versions[0], "service", "name")
-            service = self._copies.services.get(f"{asked.namespace}/{name}")
+            service = self._copies.services.get(f"{wish.namespace}/{name}")
             port = mapping(versions[0], "service").get("port")
             found = takeover.destination_of(service, port) if service is not None else None
             return found if found is not None and found.selector and found.port else None
-        if asked.is_leaving and _keeps(asked.spec) and asked.stable:
-            labels = {ROLLOUT_LABEL: asked.rollout, VERSION_LABEL: asked.stable}
-            return Destination(labels, asked.spec.get("port", 0))
+        if wish.is_leaving and wish.keeps and stable:
+            labels = {ROLLOUT_LABEL: wish.rollout, VERSION_LABEL: stable}
+            return Destination(labels, wish.spec.get("port", 0))
         return None
 
-    def _is_known(self, asked: _Asked, notes: _Notes) -> bool:
-        """Does everybody know where the Services that were given back lead now? Asked again until it is so."""
+    def _settle(self, wish: Wish, notes: _Notes) -> None:
+        """Note who is known by everybody to lead where it leads now; asked again until all are."""
         now = asyncio.get_running_loop().time()
         for service, (to, since) in tuple(notes.left.items()):
             if since and now - since >= SETTLE_S:
                 del notes.left[service]
-            elif not since and self._is_published(asked.namespace, service, to):
+                if service == wish.service:
+                    notes.settled = text(self._copies.services.get(service), "metadata", "uid")
+            elif not since and self._is_published(wish.namespace, service, to):
                 notes.left[service] = (to, now)
-                self._again(asked.key, SETTLE_S)
-        return not notes.left
+                self._again(wish.key, SETTLE_S)
 
     def _is_published(self, namespace: str, service: str, to: Destination) -> bool:
         """Do its EndpointSlices lead to those pods and nowhere else?"""
@@ -334,16 +346,12 @@ class Entrances:
         path, params = path_of("", "v1", PODS, namespace), {"labelSelector": str(to)}
         return items(await self._api.get(path, params, body_bytes_max=LIST_BYTES_MAX), "items")
 
-    async def _write(self, asked: _Asked, live: Object, patch: Mapping[str, Any]) -> None:
-        path = path_of("", "v1", SERVICES, asked.namespace, text(live, "metadata", "name"))
+    async def _write(self, wish: Wish, live: Object, patch: Mapping[str, Any]) -> None:
+        path = path_of("", "v1", SERVICES, wish.namespace, text(live, "metadata", "name"))
         self._copies.services.put(await self._api.merge_patch(path, patch))
 
     def _again(self, key: str, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._on_change, key)
-
-
-def _keeps(spec: Object) -> bool:
-    return text(spec, "deletionPolicy") == "Orphan"
 
 
 def _unproven(status: Status, plan: RoutePlan | None) -> str:

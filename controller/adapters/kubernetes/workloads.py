@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from controller.adapters.kubernetes import adopted
+from controller.adapters.kubernetes.adoption import Adoptions
 from controller.adapters.kubernetes.api import Api
 from controller.adapters.kubernetes.brought import Brought
 from controller.adapters.kubernetes.copies import Copies, Looked
@@ -17,7 +19,7 @@ from controller.adapters.kubernetes.entrance import Entrances
 from controller.adapters.kubernetes.inference import Inference
 from controller.adapters.kubernetes.managed import Managed
 from controller.adapters.kubernetes.objects import owner_of
-from controller.adapters.kubernetes.raw import mapping, number
+from controller.adapters.kubernetes.raw import mapping, number, text
 from controller.adapters.kubernetes.secrets import Secrets, Unreadable
 from controller.adapters.kubernetes.urls import Urls
 from controller.adapters.processes.version import UrlVersion, at_url
@@ -57,7 +59,8 @@ class KubernetesWorkloads:
         self._urls = Urls(on_change, log)
         self._secrets = Secrets(api, on_change, log)
         self._managed = Managed(api, self._copies, self._secrets)
-        self.entrance = Entrances(api, self._copies, rollout, on_change, log)
+        adoptions = Adoptions(api, self._copies, self._means)
+        self.entrance = Entrances(api, self._copies, adoptions, rollout, on_change, log)
         self._rollout = rollout
         self._on_change = on_change
 
@@ -97,6 +100,16 @@ class KubernetesWorkloads:
         if "template" not in spec:
             return {"target": version}
         return self._managed.retargeted(key, spec, version)
+
+    def _means(self, key: str, found: Object) -> str:
+        """The identity of the version that a Deployment's template means for the rollout; "" if it means none."""
+        port = number(self._rollout(key), "spec", "port")
+        pods = adopted.pods_of(found, key, text(found, "metadata", "name"), port)
+        return (
+            ""
+            if isinstance(pods, str)
+            else self._managed.revisions(key, pods.template, pods.port)[0].identity
+        )
 
     async def observe(self, key: str, documents: Documents) -> Mapping[str, VersionObserved]:
         """What is seen of each version; StoreUnavailable while the cluster has never been read."""

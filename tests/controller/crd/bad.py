@@ -87,6 +87,11 @@ def managed(**fields: Any) -> Change:
     return apply
 
 
+def adopted(**fields: Any) -> Change:
+    """A rollout of a Deployment that runs already, sound but for these fields of its spec."""
+    return managed(template=None, port=None, workloadRef={"name": "fraud"}, **fields)
+
+
 def taking_over(service: str, source: Document) -> Change:
     """The routers take the Service over; v7 comes from this source."""
 
@@ -103,6 +108,20 @@ PROCESS = {"command": ["serve", "{port}"], "readiness": {"httpGet": {"path": "/r
 BROKEN: list[tuple[str, Change, str, str]] = [
     ("one-way", managed(template=None, port=None), "spec", "write versions and target, or"),
     ("one-way", lambda spec: spec.update(template=POD, port=80), "spec.template", "both there"),
+    (
+        "one-way",
+        managed(workloadRef={"name": "fraud"}),
+        "spec.workloadRef",
+        "workloadRef and template are both there",
+    ),
+    (
+        "one-way",
+        lambda spec: spec.update(workloadRef={"name": "fraud"}),
+        "spec.workloadRef",
+        "workloadRef and versions are both there",
+    ),
+    ("required", adopted(target="v8"), "spec.target", "the template is the target"),
+    ("required", adopted(initialStable="v8"), "spec.initialStable", "leave it out"),
     ("required", lambda spec: spec.pop("target"), "spec.target", "it is missing: write the name"),
     ("required", lambda spec: spec.update(port=8080), "spec.port", "leave it out"),
     ("required", managed(port=None), "spec.port", "it is missing: write the port"),
@@ -783,7 +802,6 @@ UNKNOWN = [
     ("checks.0.noWorseThan.rato", "did you mean ratio?"),
     ("Target", "did you mean target?"),
     ("slices", "this version of Headgate does not know it: slices are not there yet"),
-    ("workloadRef", "adopting a Deployment is not there yet"),
     ("match", "it is a stage: write it in strategy.stages"),
     ("strategy.stages.1.match.header", "did you mean headers?"),
     ("versions.0.auth", "come with TLS to upstreams"),
