@@ -198,7 +198,10 @@ def waiting_for(draft: Draft, candidate: Candidate) -> str:
         return f"{candidate.name} to become ready: {draft.seen(candidate.identity).message or 'no ready endpoint'}"
     if candidate.acknowledged_at is None:
         lagging = drafts.lagging(draft, candidate.issued_generation)
-        return f"router {lagging[0].id} to acknowledge {step.title}" if lagging else f"{step.title} to begin"
+        if not lagging:
+            return f"{step.title} to begin"
+        cause = f": {lagging[0].error}" if lagging[0].error else ""
+        return f"router {lagging[0].id} to acknowledge {step.title}{cause}"
     missing = trial.unmet(draft, candidate, step)
     if missing is not None:
         return missing

@@ -62,6 +62,13 @@ def test_a_router_whose_shares_somebody_changed_is_told_of() -> None:
     assert said(look(story)) == []
 
 
+def test_what_keeps_a_router_from_a_step_is_in_the_message() -> None:
+    story = told("target v2", "v2 ready", "routers run the plan")
+    (router,) = story.routers.values()
+    story.routers[router.id] = replace(router, error="somebody else changed HTTPRoute fraud")
+    assert "to acknowledge canary 5 %: somebody else changed" in look(story).status.message
+
+
 def test_a_candidate_that_cannot_become_ready_is_told_of_once_until_it_is() -> None:
     story = on_trial()
     unready = {"endpoints": (), "message": IMAGE, "trouble": IMAGE}
