@@ -75,22 +75,39 @@ class KubernetesWorkloads:
         await self._urls.close()
 
     def revisions(self, key: str, document: Object) -> tuple[Revision, ...] | Fault:
-        """The versions of a rollout with a pod template, the present one first, or why there is none; () for any other
-        rollout.
+        """The versions of a rollout with a pod template, or with that of a Deployment, the present one first, or why
+        there is none; () for any other rollout.
 
         StoreUnavailable while the cluster has not been read: what is not known would be taken for new.
         """
         template, port = mapping(document, "spec", "template"), number(document, "spec", "port")
-        if not template or not port:
+        reference = text(document, "spec", "workloadRef", "name")
+        if not reference and not (template and port):
             return ()
         if not self._copies.has_what_is_made:
             raise StoreUnavailable(f"{key}: the objects of its versions have not been read yet")
         try:
-            return self._managed.revisions(key, template, port)
+            return (
+                self._of_deployment(key, reference, port)
+                if reference
+                else self._managed.revisions(key, template, port)
+            )
         except Unreadable as error:
             return Fault(
                 f"spec.template.metadata.annotations[{TRACKED_SECRETS}]", "tracked-secrets", str(error)
             )
+
+    def _of_deployment(self, key: str, name: str, port: int) -> tuple[Revision, ...] | Fault:
+        """With a Deployment that is there no more, the versions that are kept, the last target first."""
+        found = self._copies.deployments.get(f"{key.partition('/')[0]}/{name}")
+        target = text(self._rollout(key), "status", "targetVersion")
+        kept = self._managed.kept(key, target) if found is None else ()
+        if kept:
+            return kept
+        pods = adopted.pods_of(found, key, name, port)
+        if isinstance(pods, str):
+            return Fault("spec.workloadRef", "workload", pods)
+        return self._managed.revisions(key, pods.template, pods.port)
 
     def retargeted(self, key: str, spec: Object, version: str) -> Json:
         """The merge patch of the rollout's spec that makes the version the target: its pod template, if it has one.
