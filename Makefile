@@ -7,7 +7,7 @@ CODE := headgate controller router examples tests bench scripts
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-kube test properties planted faults cluster cluster-up manifests bench-core bench-decisions check format lock audit clean
+.PHONY: help run run-kube test properties planted faults cluster cluster-up manifests bench-core bench-decisions bench-router check format lock audit clean
 
 help: ## this list
 	@echo 'Headgate: takes a new version of an ML model into production without hurting anyone.'
@@ -49,6 +49,9 @@ bench-core: $(READY) ## what a decision costs; table here, figures in bench/out/
 
 bench-decisions: $(READY) ## false and true rollbacks beside others' rules; bench/out/decisions.json (hours; QUICK=1: minutes)
 	@$(PY) -m bench.decisions
+
+bench-router: $(READY) ## the router beside nginx, HAProxy and Envoy; bench/out/router.json (an hour; QUICK=1: ten minutes; needs wrk)
+	@$(PY) -m bench.router
 
 check: $(READY) ## format, lint, types, layers, lock: what must hold before a commit
 	@$(PY) -m ruff format --check $(CODE)
