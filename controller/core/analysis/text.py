@@ -40,11 +40,16 @@ def gauge(
 
 
 def tolerated(evidence: Evidence, tolerance: Tolerance) -> float | None:
-    """The tolerated difference to stable as a fraction of requests, or the absolute limit; None while stable is unknown."""
+    """The tolerated difference to stable as a fraction of requests, or the absolute limit; None while stable is unknown.
+
+    No difference can be larger than what is left above stable's own share.
+    """
     if tolerance.is_absolute:
         return tolerance.plus
     reference = evidence.reference
-    return None if reference is None else (tolerance.ratio - 1) * reference + tolerance.plus
+    if reference is None:
+        return None
+    return min((tolerance.ratio - 1) * reference + tolerance.plus, 1 - reference)
 
 
 def things(check: Check) -> str:

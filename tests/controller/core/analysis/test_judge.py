@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.core.analysis.engine import NO_EVIDENCE, Tally, Tolerance
 from controller.core.analysis.inputs import Arms, Counts, Inputs, Missing, Roles, StepContext
 from controller.core.analysis.judge import judge
 from controller.core.analysis.state import FRESH, decode_state, encode_state
+from controller.core.analysis.text import tolerated
 from controller.core.checks import AtMost, Check, Lack, Metric, NoSlower, NoWorse, PrometheusQuery, Verdict
 from controller.core.status import VersionRef
 from tests.controller.core.analysis.test_series import growing
@@ -41,6 +43,12 @@ def steady(
         result = judged.look(now + second, router, **look)
     assert result is not None
     return result
+
+
+def test_what_is_tolerated_is_never_more_than_there_is_room_for():
+    evidence = NO_EVIDENCE._replace(total=Tally(100, 90, 100, 80))
+    assert tolerated(evidence, Tolerance(4.0, 0.0)) == pytest.approx(0.2)
+    assert tolerated(evidence, Tolerance(1.1, 0.02)) == pytest.approx(0.1)
 
 
 def test_a_candidate_ten_times_worse_fails_and_the_sentence_has_the_numbers():
