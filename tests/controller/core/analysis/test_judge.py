@@ -46,7 +46,7 @@ def steady(
 
 
 def test_what_is_tolerated_is_never_more_than_there_is_room_for():
-    evidence = NO_EVIDENCE._replace(total=Tally(100, 90, 100, 80))
+    evidence = NO_EVIDENCE._replace(total=Tally(100, 90, 100, 80), reference_share=80.0)
     assert tolerated(evidence, Tolerance(4.0, 0.0)) == pytest.approx(0.2)
     assert tolerated(evidence, Tolerance(1.1, 0.02)) == pytest.approx(0.1)
 
