@@ -22,7 +22,7 @@ _RESOURCES: Final = """        resources:
           limits: {memory: 512Mi}
 """
 _DEPLOYMENT: Final = (
-    ("  replicas: 1\n", "  replicas: {{ .Values.controller.replicas }}\n"),
+    ("  replicas: 2\n", "  replicas: {{ .Values.controller.replicas }}\n"),
     (
         "        image: headgate:0.1.0\n",
         '        image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"\n'
