@@ -135,6 +135,12 @@ async def explanation(deps: Given, stored: Found) -> dict[str, Any]:
     return view.explanation(_seen(deps, stored), deps.store.records(stored.key, EXPLAINED_MAX))
 
 
+@router.get("/v1/rollouts/{namespace}/{name}/arithmetic")
+async def calculated(deps: Given, stored: Found) -> dict[str, Any]:
+    """What stands behind the verdict of each check, with the numbers put in."""
+    return view.arithmetic(_seen(deps, stored))
+
+
 @router.get("/v1/rollouts/{namespace}/{name}/forecast")
 async def foretold(deps: Given, stored: Found) -> dict[str, Any]:
     """How long each step needs at the present request rate, what is slow, and what would make it faster."""

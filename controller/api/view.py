@@ -11,7 +11,9 @@ from controller.api.conditions import conditions
 from controller.api.shown import Json, Seen, instant, share
 from controller.core import explain
 from controller.core.analysis import forecast as forecasts
+from controller.core.analysis.arithmetic import arithmetic as arithmetic_of
 from controller.core.analysis.forecast import StepForecast, Traffic
+from controller.core.analysis.state import FRESH, decode_state
 from controller.core.checks import CheckResult, Verdict
 from controller.core.effects import Asked
 from controller.core.spec import Spec
@@ -52,6 +54,30 @@ def explanation(seen: Seen, decisions: Sequence[DecisionRecord]) -> Json:
         "rollsBack": list(explain.would_roll_back(seen.spec, status.candidate))
         if seen.spec is not None and status.candidate is not None and status.candidate.failed is None
         else [],
+    }
+
+
+def arithmetic(seen: Seen) -> Json:
+    """The arithmetic of each check of the rollout, with the verdict it led to; of the candidate, if there is one."""
+    candidate, spec = seen.stored.status.candidate, seen.spec
+    said = {result.check: result.text for result in seen.stored.results if not result.rival}
+    state = decode_state(seen.stored.analysis) if candidate is not None else FRESH
+    checks = spec.checks if spec is not None else ()
+    alpha = spec.policy.alpha if spec is not None else 0.0
+    return {
+        **_names(seen.stored),
+        "candidate": candidate.name if candidate is not None else None,
+        "checks": [
+            {
+                "name": one.name,
+                "text": said.get(one.name) if candidate is not None else None,
+                "terms": [
+                    {"name": term.name, "text": term.text}
+                    for term in arithmetic_of(one, checks, state, alpha)
+                ],
+            }
+            for one in checks
+        ],
     }
 
 

@@ -71,6 +71,11 @@ def explanation(found: Object, now: float) -> Json:
     return _with_words(shown, fields_of(found))
 
 
+def arithmetic(found: Object, now: float) -> Json:
+    """What stands behind the verdict of each check, as it was at the last write."""
+    return view.arithmetic(_seen(found, now))
+
+
 def forecast(found: Object, now: float) -> Json:
     """What each step needs: requests only, for their rate is known to the controller alone."""
     seen = _seen(found, now)
@@ -111,12 +116,20 @@ def stored(found: Object) -> Stored:
         document=document(found),
         generation=int(metadata.get("generation") or 0),
         status=kept.status,
-        analysis=b"",
+        analysis=_analysis(fields),
         results=kept.results,
         deleting=metadata.get("deletionTimestamp") is not None,
         version=str(metadata.get("resourceVersion", "")),
         fault=fault,
     )
+
+
+def _analysis(fields: Mapping[str, Any]) -> bytes:
+    """The evidence; none where it cannot be read, which the controller drops and says, too."""
+    try:
+        return written.unpack(fields.get("evidence"))
+    except Unreadable:
+        return b""
 
 
 def _seen(found: Object, now: float) -> Seen:

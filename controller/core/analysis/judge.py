@@ -105,7 +105,7 @@ def judge(
     states = dict(state.checks)
     results = []
     for check in judged:
-        share = _share(check, checks)
+        share = share_of(check, checks)
         context = _Context(roles, inputs, step, alpha, share, now, state.note)
         states[check.name], result = _judge_one(check, states.get(check.name), context)
         results.append(result)
@@ -123,7 +123,7 @@ def _of_these(state: AnalysisState, roles: Roles) -> AnalysisState:
     return replace(FRESH, candidate=roles.candidate.identity, attempt=roles.attempt, stable=stable, note=note)
 
 
-def _share(check: Check, checks: tuple[Check, ...]) -> float:
+def share_of(check: Check, checks: tuple[Check, ...]) -> float:
     """The check's part of alpha: its weight among all checks of the rollout that test anything; gauges do not."""
     total = sum(max(other.alpha_weight, 0.0) for other in checks if other.metric is not Metric.GAUGE)
     share = max(check.alpha_weight, 0.0) / total if total > 0 else 1 / len(checks)

@@ -436,3 +436,28 @@ def test_nothing_is_lost_when_the_reader_of_a_pipe_goes_away(here: World) -> Non
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
     assert here.api.store.load(KEY) is not None
+
+
+def test_check_explain_prints_the_arithmetic_of_each_check_or_of_one(here: World) -> None:
+    here.ready()
+    text = here.run("check", "explain", "fraud").output
+    assert text.startswith(f"{KEY}  nobody is on trial: what each check will ask\n")
+    here.results = (RESULT,)
+    here.on_trial()
+    text = here.run("check", "explain", "fraud", "--check", "errors").output
+    assert text.startswith(f"{KEY}  v2 is on trial\n\nerrors  ")
+    assert re.search(
+        r"  alpha +0\.\d+ of the rollout's 0\.01: it fails when the product is [\d,]+ or more\n", text
+    )
+    assert re.search(r"  tolerated +p_c ≤ 1\.2 p_s \+ 0\.02 pp\n", text)
+    told = json.loads(here.run("check", "explain", "fraud", "-o", "json").output)
+    assert told["candidate"] == "v2"
+    assert "errors" in [check["name"] for check in told["checks"]]
+
+
+def test_check_explain_of_a_check_that_is_not_there_names_those_that_are(here: World) -> None:
+    here.ready()
+    failed = here.run("check", "explain", "fraud", "--check", "oops")
+    assert failed.exit_code == 1
+    assert "has no check oops" in failed.output
+    assert "it has errors" in failed.output
