@@ -29,6 +29,7 @@ from controller.adapters.kubernetes.leases import Elector, Timing
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.store import GROUP, VERSION, KubernetesStore
 from controller.adapters.kubernetes.store import PLURAL as ROLLOUTS
+from controller.adapters.kubernetes.warmrequests import WarmRequests
 from controller.adapters.kubernetes.workloads import KubernetesWorkloads
 from controller.adapters.prometheus.counters import PrometheusCounters
 from controller.adapters.routers import RouterRegistry
@@ -212,7 +213,7 @@ async def _serve(
     stack.push_async_callback(effects.close)
     gatherer = Gatherer(counters, queue.add)
     stack.push_async_callback(gatherer.close)
-    warmer = Warmer(lambda key, warmup: (), queue.add, log)
+    warmer = Warmer(WarmRequests(cluster.api).found, queue.add, log)
     stack.push_async_callback(warmer.close)
     compiler, next_at = cluster.compiler, dict[str, float | None]()
 

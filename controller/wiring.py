@@ -25,7 +25,7 @@ from controller.adapters.prometheus.counters import PrometheusCounters
 from controller.adapters.routers import RouterRegistry
 from controller.adapters.sqlite import SqliteStore
 from controller.adapters.warmup import Warmer
-from controller.adapters.warmup.recorded import recorded
+from controller.adapters.warmup.recorded import recorded_in
 from controller.api.access import SharedToken
 from controller.api.app import create_app
 from controller.api.deps import Changes, Deps
@@ -145,7 +145,7 @@ async def _build(settings: LocalSettings) -> tuple[Local, Any]:
     metrics = Metrics(lambda: _statuses(store))
     workloads = LocalWorkloads(state, folder=Path.cwd(), on_change=queue.add)
     warmer = Warmer(
-        lambda key, warmup: recorded(_run_folder(settings, key) / RECORDS, warmup), queue.add, log
+        lambda key, warmup: recorded_in(_run_folder(settings, key) / RECORDS, warmup), queue.add, log
     )
     counters = PrometheusCounters(settings.providers)
     gatherer = Gatherer(counters, queue.add)

@@ -210,7 +210,8 @@ class WarmRequest:
 class Warmup:
     """What is sent to a new version before its traffic rises, and when it counts as warm.
 
-    `requests` are sent in turn; empty, they are the newest `count` recorded ones, to `recorded_path`. Warm is: at
+    `requests` are sent in turn; empty, they are those in the `config_map` (name and key), without one the newest `count`
+    recorded ones, to `recorded_path`. Warm is: at
     least `count` were answered, and for `stable_for_s` the p95 was at most `p95_s` (without one: it did not change).
     """
 
@@ -221,6 +222,7 @@ class Warmup:
     p95_s: float | None = None
     stable_for_s: float = 30.0
     max_wait_s: float = 1200.0
+    config_map: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

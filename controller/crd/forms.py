@@ -942,6 +942,30 @@ FORMS: Final[Mapping[str, tuple[Form, ...]]] = {
             path=".path",
         ),
         Form(
+            "WarmRequests",
+            'self.from != "configMap" || has(self.configMap)',
+            "it says not which: write configMap: {name: …}",
+            path=".configMap",
+        ),
+        Form(
+            "WarmRequests",
+            'self.from == "configMap" || !has(self.configMap)',
+            "it is for from: configMap: write that, or leave it out",
+            path=".configMap",
+        ),
+        Form(
+            "WarmRequests",
+            'self.from != "configMap" || !has(self.inline)',
+            "those of the ConfigMap are sent, not these: write from: inline, or leave it out",
+            path=".inline",
+        ),
+        Form(
+            "WarmRequests",
+            'self.from != "configMap" || !has(self.path)',
+            "each request of the ConfigMap has a path of its own: leave this one out",
+            path=".path",
+        ),
+        Form(
             "RolloutSpec",
             f'!({_RECORDED}) || self.capture.store != "none"',
             "nothing is recorded while capture.store is none: write capture: {store: full}, or from: inline",

@@ -912,16 +912,28 @@ class WarmRequest(Model):
     """Headers of the request, beyond those that every request has."""
 
 
-class WarmRequests(Model):
-    """What is sent: the `inline` ones in turn, or the newest `count` recorded ones, to `path`; at least `count` in all."""
+class WarmConfigMap(Model):
+    """Requests in a ConfigMap of the rollout's namespace: JSON, a list as inline has it, of at most 1,000."""
 
-    planned: ClassVar[Mapping[str, str]] = {
-        "configMap": "requests from a ConfigMap need the Kubernetes controller; write from: inline"
-    }
-    from_: Annotated[Literal["inline", "recorded"], Field(alias="from")]
-    """inline: those written here. recorded: bodies of the newest kept pairs (see capture)."""
+    name: ObjectName
+    """The ConfigMap."""
+    key: Annotated[str, _matches(r"[-._a-zA-Z0-9]{1,253}", "is not a key of a ConfigMap", 253)] = (
+        "requests.json"
+    )
+    """Which of its entries."""
+
+
+class WarmRequests(Model):
+    """What is sent: those of `inline` or `configMap` in turn, or the newest `count` recorded ones, to `path`; at least
+    `count` in all."""
+
+    from_: Annotated[Literal["inline", "recorded", "configMap"], Field(alias="from")]
+    """inline: those written here. configMap: those in a ConfigMap, on a cluster. recorded: bodies of the newest kept pairs
+    (see capture)."""
     inline: Annotated[list[WarmRequest], Field(min_length=1, max_length=64)] | None = None
     """The requests, sent in turn."""
+    config_map: WarmConfigMap | None = None
+    """Where the requests are, on a cluster; read when a version is warmed up."""
     path: Path | None = None
     """Where recorded bodies are sent."""
     count: Annotated[int, Field(ge=1, le=10_000)] = 200

@@ -46,6 +46,11 @@ def _needs_a_cluster(rollout: ModelRollout) -> Iterator[Fault]:
         )
     if taken_over(rollout) is not None:
         yield Fault("spec.traffic.router.takeOver", "place", "a Service needs a cluster: here leave it out")
+    warmup = rollout.spec.warmup
+    if warmup is not None and warmup.requests.from_ == "configMap":
+        yield Fault(
+            "spec.warmup.requests.from", "place", "a ConfigMap needs a cluster: here write from: inline"
+        )
     for index, version in enumerate(rollout.spec.versions):
         if version.service is not None:
             yield Fault(

@@ -1,5 +1,6 @@
 """The newest requests of a rollout's own comparison records, as its router's observer keeps them on this machine."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,14 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 _DECODER: Final = msgspec.json.Decoder(_Kept)
+
+
+NONE_YET: Final = "no request of this rollout is recorded yet, so there is nothing to send"
+
+
+async def recorded_in(folder: Path, warmup: Warmup) -> tuple[WarmRequest, ...] | str:
+    """As a `Source`: those in the log in `folder`, read in a thread."""
+    return await asyncio.to_thread(recorded, folder, warmup) or NONE_YET
 
 
 def recorded(folder: Path, warmup: Warmup) -> tuple[WarmRequest, ...]:

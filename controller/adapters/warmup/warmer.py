@@ -3,7 +3,7 @@
 import asyncio
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Final
@@ -25,8 +25,10 @@ ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 PACE_S: Final = 0.05
 """Each sender's pause once `count` were answered: from then on they only measure, and shall not be a load."""
 AFTER_FAILURE_S: Final = 0.2
-NONE_RECORDED_S: Final = 2.0
-"""How often is looked for recorded requests while there are none."""
+NOTHING_YET_S: Final = 2.0
+"""How often is looked for requests while there are none."""
+
+Source = Callable[[str, Warmup], Awaitable[tuple[WarmRequest, ...] | str]]
 
 _HEADERS: Final = {
     "content-type": "application/json",
@@ -59,17 +61,17 @@ class _Warming:
 class Warmer:
     """Measures on the one event loop that it is called on.
 
-    `recorded(key, warmup)` gives the recorded requests of a rollout; it may read files, and runs in a thread.
+    `source(key, warmup)` gives the requests of a rollout that are not in its spec, or says why there are none yet.
     `on_change(key)` is called when a version became warm. Call `close` at the end.
     """
 
     def __init__(
         self,
-        recorded: Callable[[str, Warmup], tuple[WarmRequest, ...]],
+        source: Source,
         on_change: Callable[[str], None],
         log: Log | None = None,
     ) -> None:
-        self._recorded = recorded
+        self._source = source
         self._on_change = on_change
         self._log = log or Log("controller")
         self._warming: dict[str, _Warming] = {}
@@ -133,13 +135,13 @@ class Warmer:
         self._on_change(key)
 
     async def _requests(self, key: str, warming: _Warming) -> tuple[WarmRequest, ...]:
-        """What is sent, as this version wants it; waits while nothing is recorded."""
+        """What is sent, as this version wants it; waits while there is nothing."""
         warmup, version = warming.asked.warmup, warming.asked.version
-        found = warmup.requests or await asyncio.to_thread(self._recorded, key, warmup)
-        while not found:
-            warming.text = "no request of this rollout is recorded yet, so there is nothing to send"
-            await asyncio.sleep(NONE_RECORDED_S)
-            found = await asyncio.to_thread(self._recorded, key, warmup)
+        found = warmup.requests or await self._source(key, warmup)
+        while isinstance(found, str):
+            warming.text = found
+            await asyncio.sleep(NOTHING_YET_S)
+            found = await self._source(key, warmup)
         warming.text = ""
         return tuple(_for_version(request, version) for request in found)
 

@@ -645,6 +645,25 @@ BROKEN: list[tuple[str, Change, str, str]] = [
         "spec.warmup.requests.inline",
         "not these",
     ),
+    ("warmup-requests", warmup({"from": "configMap"}), "spec.warmup.requests.configMap", "it says not which"),
+    (
+        "warmup-requests",
+        warmup(INLINE | {"configMap": {"name": "a"}}),
+        "spec.warmup.requests.configMap",
+        "it is for from: configMap",
+    ),
+    (
+        "warmup-requests",
+        warmup({"from": "configMap", "configMap": {"name": "a"}, "path": "/x"}),
+        "spec.warmup.requests.path",
+        "a path of its own",
+    ),
+    (
+        "warmup-requests",
+        warmup({"from": "configMap", "configMap": {"name": "a"}, "inline": [{"path": "/x", "body": 1}]}),
+        "spec.warmup.requests.inline",
+        "not these",
+    ),
     (
         "warmup-requests",
         recorded({"store": "none"}, path="/x"),

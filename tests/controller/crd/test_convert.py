@@ -8,8 +8,20 @@ from controller.core import checks as core_checks
 from controller.core import spec as core
 from controller.crd import Parsed, parse, to_core
 from controller.crd.convert import identities
+from controller.crd.warmups import requests_in
 from headgate.wire import plan
-from tests.controller.crd.specs import AGREE, ERRORS, GPU, LATENCY, REDO, SLO, Document, changed, flipping, sound
+from tests.controller.crd.specs import (
+    AGREE,
+    ERRORS,
+    GPU,
+    LATENCY,
+    REDO,
+    SLO,
+    Document,
+    changed,
+    flipping,
+    sound,
+)
 
 
 def converted(document: Document) -> core.Spec:
@@ -375,6 +387,32 @@ def test_a_warmup_of_recorded_requests_says_where_they_are_sent() -> None:
     written = {"requests": {"from": "recorded", "path": "/v2/models/fraud/infer"}}
     spec = converted(changed(lambda spec: spec.update(warmup=written, capture={"store": "full"})))
     assert spec.warmup == core.Warmup(recorded_path="/v2/models/fraud/infer")
+
+
+def test_a_warmup_from_a_config_map_names_it_and_what_it_holds_is_read_like_inline() -> None:
+    written = {"requests": {"from": "configMap", "configMap": {"name": "fraud-warmup"}}}
+    spec = converted(changed(lambda spec: spec.update(warmup=written)))
+    assert spec.warmup == core.Warmup(config_map=("fraud-warmup", "requests.json"))
+    sent = (core.WarmRequest("/infer", b'{"x":1}', (("x-tenant", "a"),)),)
+    assert requests_in('[{"path": "/infer", "body": {"x": 1}, "headers": {"X-Tenant": "a"}}]') == sent
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no JSON", "Invalid JSON"),
+        ("{}", "valid array"),
+        ("[]", "at least 1 item"),
+        ('[{"path": "/x"}]', "[0].body: Field required"),
+        ('[{"path": "/x", "body": 1, "more": 2}]', "[0].more"),
+        ('[{"path": "/x", "body": 1, "headers": {"Host": "x"}}]', "[0].headers.Host"),
+        ("[" + ",".join(['{"path": "/x", "body": 1}'] * 1001) + "]", "at most 1000 items"),
+    ],
+)
+def test_what_a_config_map_holds_that_cannot_be_sent_is_named(text: str, said: str) -> None:
+    found = requests_in(text)
+    assert isinstance(found, str)
+    assert said in found
 
 
 def test_a_match_stage_is_converted_with_its_conditions_and_who_takes_part() -> None:

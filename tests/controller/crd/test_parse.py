@@ -79,9 +79,12 @@ def test_what_needs_a_cluster_is_refused_on_one_machine_and_the_other_way_round(
 
 
 def test_a_warmup_from_a_config_map_is_for_kubernetes() -> None:
-    fault = one(put("warmup", {"requests": {"from": "inline", "configMap": "requests"}}))
-    assert fault.path == "spec.warmup.requests.configMap"
-    assert "need the Kubernetes controller" in fault.message
+    spec = sound()
+    spec["spec"]["versions"] = [{"name": name, "url": f"http://{name}.example"} for name in ("v7", "v8")]
+    spec["spec"]["warmup"] = {"requests": {"from": "configMap", "configMap": {"name": "fraud-warmup"}}}
+    (fault,) = refused(spec, Place.MACHINE)
+    assert (fault.path, fault.rule) == ("spec.warmup.requests.from", "place")
+    assert isinstance(parse(spec, place=Place.CLUSTER), Parsed)
 
 
 @pytest.mark.parametrize(("path", "value", "rule", "sentence"), WRONG)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from controller.adapters.warmup import Warmer
+from controller.adapters.warmup.recorded import NONE_YET
 from controller.core.spec import VersionSpec, WarmRequest, Warmup
 from controller.core.status import VersionObserved
 from headgate.wire.plan import Endpoint, Rewrite
@@ -73,8 +74,11 @@ class Scene:
     def __init__(self) -> None:
         self.found: tuple[WarmRequest, ...] = ()
         self.changed: list[str] = []
-        self.warmer = Warmer(lambda key, warmup: self.found, self.changed.append)
+        self.warmer = Warmer(self._source, self.changed.append)
         self.version = VersionSpec("v2", "id-2")
+
+    async def _source(self, key: str, warmup: Warmup) -> tuple[WarmRequest, ...] | str:
+        return self.found or NONE_YET
 
     def measure(self, looked: VersionObserved, warmup: Warmup = SOON) -> VersionObserved:
         return self.warmer.measure(KEY, warmup, self.version, looked)
