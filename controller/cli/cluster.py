@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from controller.adapters.kubernetes.api import BODY_BYTES_MAX, Api, Stream, path_of
+from controller.adapters.kubernetes.api import BODY_BYTES_MAX, Api, Ask, Stream, path_of
 from controller.adapters.kubernetes.errors import ApiError, Conflict, Forbidden, Gone, NotFound, Unavailable
 from controller.adapters.kubernetes.settings import Settings
 from controller.api import view
@@ -372,7 +372,7 @@ class ClusterClient:
     ) -> Json:
         """The answer, or an ApiError."""
         left_s = CALL_S if self._deadline is None else self._deadline - time.monotonic()
-        asking = self._api.request(
+        ask = Ask(
             method,
             path,
             params=params,
@@ -381,7 +381,7 @@ class ClusterClient:
             timeout_s=min(CALL_S, max(left_s, CALL_LEAST_S)),
             body_bytes_max=bytes_max,
         )
-        return self._run(asking)
+        return self._run(self._api.request(ask))
 
     def _run(self, asking: Coroutine[Any, Any, _Value]) -> _Value:
         return self._runner.run(asking)

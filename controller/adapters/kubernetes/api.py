@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Api",
     "ApiError",
+    "Ask",
     "Conflict",
     "Fenced",
     "Forbidden",
@@ -86,6 +88,25 @@ def path_of(
         if _SAFE_NAME.fullmatch(part) is None:
             raise ValueError(f"{part!r} cannot be part of the path of a Kubernetes object")
     return "/" + "/".join(quote(part, safe=":") for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call to the API server. `timeout_s` covers it all, the wait for a thread too; an answer that is longer than
+    `body_bytes_max` is TooLarge."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] | None = None
+    body: object = None
+    content_type: str = "application/json"
+    timeout_s: float = DEADLINE_S
+    body_bytes_max: int = BODY_BYTES_MAX
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"{self.method} {self.path}"
 
 
 class _Lane:
@@ -148,56 +169,25 @@ class Api:
         """The same server with threads of its own, so that slow calls elsewhere delay nothing here. To be closed by itself."""
         return Api(self._transport, _Lane(threads), self._may_write, is_guest=True)
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: object = None,
-        content_type: str = "application/json",
-        timeout_s: float = DEADLINE_S,
-        body_bytes_max: int = BODY_BYTES_MAX,
-    ) -> dict[str, Any]:
-        """The answer to one call; an ApiError if it is no success. `timeout_s` covers it all, the wait for a thread too.
+    async def request(self, ask: Ask) -> dict[str, Any]:
+        """The answer to one call; an ApiError if it is no success. After an Unavailable a write may or may not have happened."""
+        return _object(ask.name, await self.fetch(ask))
 
-        After an Unavailable a write may or may not have happened.
-        """
-        raw = await self.fetch(
-            method,
-            path,
-            params=params,
-            body=body,
-            content_type=content_type,
-            timeout_s=timeout_s,
-            body_bytes_max=body_bytes_max,
-        )
-        return _object(f"{method} {path}", raw)
-
-    async def fetch(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: object = None,
-        content_type: str = "application/json",
-        timeout_s: float = DEADLINE_S,
-        body_bytes_max: int = BODY_BYTES_MAX,
-    ) -> bytes:
+    async def fetch(self, ask: Ask) -> bytes:
         """As `request`, but the answer as it came."""
-        call = self._call(method, path, timeout_s)
-        sent = None if body is None else msgspec.json.encode(body)
-        target, headers = _target(path, params), _headers(content_type if sent is not None else None)
+        call = self._call(ask.method, ask.path, ask.timeout_s)
+        sent = None if ask.body is None else msgspec.json.encode(ask.body)
+        target = _target(ask.path, ask.params)
+        headers = _headers(ask.content_type if sent is not None else None)
 
         def exchange() -> bytes:
-            answer = self._transport.open(method, target, headers, sent, call)
+            answer = self._transport.open(ask.method, target, headers, sent, call)
             try:
-                return self._heard(_success(call.name, answer, body_bytes_max))
+                return self._heard(_success(call.name, answer, ask.body_bytes_max))
             finally:
                 answer.close()
 
-        return await self._lane.run(call, exchange, timeout_s)
+        return await self._lane.run(call, exchange, ask.timeout_s)
 
     async def get(
         self,
@@ -209,7 +199,7 @@ class Api:
     ) -> dict[str, Any]:
         """One object, or a whole small collection (with a larger `body_bytes_max`), read live."""
         return await self.request(
-            "GET", path, params=params, timeout_s=timeout_s, body_bytes_max=body_bytes_max
+            Ask("GET", path, params=params, timeout_s=timeout_s, body_bytes_max=body_bytes_max)
         )
 
     async def create(
@@ -222,12 +212,12 @@ class Api:
     ) -> dict[str, Any]:
         """Create in the collection `path`; Conflict if it exists already."""
         named = {"fieldManager": MANAGER, **(params or {})}
-        return await self.request("POST", path, params=named, body=body, timeout_s=timeout_s)
+        return await self.request(Ask("POST", path, params=named, body=body, timeout_s=timeout_s))
 
     async def replace(self, path: str, body: object, *, timeout_s: float = DEADLINE_S) -> dict[str, Any]:
         """Write the whole object; with a `resourceVersion` in it, Conflict if it is not the newest."""
         return await self.request(
-            "PUT", path, params={"fieldManager": MANAGER}, body=body, timeout_s=timeout_s
+            Ask("PUT", path, params={"fieldManager": MANAGER}, body=body, timeout_s=timeout_s)
         )
 
     async def delete(
@@ -248,17 +238,19 @@ class Api:
         options: dict[str, object] = {"apiVersion": "v1", "kind": "DeleteOptions"}
         options |= {"preconditions": preconditions} if preconditions else {}
         options |= {"propagationPolicy": propagation} if propagation else {}
-        return await self.request("DELETE", path, body=options, timeout_s=timeout_s)
+        return await self.request(Ask("DELETE", path, body=options, timeout_s=timeout_s))
 
     async def merge_patch(self, path: str, body: object, *, timeout_s: float = DEADLINE_S) -> dict[str, Any]:
         """RFC 7386: what is given is set, null removes. A `resourceVersion` in it makes it conditional."""
         return await self.request(
-            "PATCH",
-            path,
-            params={"fieldManager": MANAGER},
-            body=body,
-            content_type="application/merge-patch+json",
-            timeout_s=timeout_s,
+            Ask(
+                "PATCH",
+                path,
+                params={"fieldManager": MANAGER},
+                body=body,
+                content_type="application/merge-patch+json",
+                timeout_s=timeout_s,
+            )
         )
 
     async def apply(
@@ -276,12 +268,14 @@ class Api:
         """
         params = {"fieldManager": manager, "force": "true" if force else "false"}
         return await self.request(
-            "PATCH",
-            path,
-            params=params,
-            body=body,
-            content_type="application/apply-patch+yaml",  # JSON is YAML
-            timeout_s=timeout_s,
+            Ask(
+                "PATCH",
+                path,
+                params=params,
+                body=body,
+                content_type="application/apply-patch+yaml",  # JSON is YAML
+                timeout_s=timeout_s,
+            )
         )
 
     async def stream(

@@ -48,6 +48,12 @@ class Copies:
         self._lookers: dict[Looked, set[str]] = {}
         self._looks: dict[str, frozenset[Looked]] = {}
         of_rollout = {BY_ROLLOUT: _rollout}
+
+        def ours(path: str, kind: str, label: str) -> Reflector:
+            """The copy of what the controller makes: only objects with this label."""
+            labelled = {"labelSelector": label}
+            return Reflector(api, path, self._told(kind, _itself), log=log, params=labelled, index=of_rollout)
+
         self.services = Reflector(
             api,
             path_of("", "v1", SERVICES, namespace),
@@ -76,22 +82,8 @@ class Copies:
             log=log,
             index={**of_rollout, BY_ADOPTER: adopted.by_adopter},
         )
-        self.revisions = Reflector(
-            api,
-            path_of("apps", "v1", REVISIONS, namespace),
-            self._told(REVISIONS, _itself),
-            log=log,
-            params={"labelSelector": ROLLOUT_LABEL},
-            index=of_rollout,
-        )
-        self.config_maps = Reflector(
-            api,
-            path_of("", "v1", CONFIG_MAPS, namespace),
-            self._told(CONFIG_MAPS, _itself),
-            log=log,
-            params={"labelSelector": TRACK_LABEL},
-            index=of_rollout,
-        )
+        self.revisions = ours(path_of("apps", "v1", REVISIONS, namespace), REVISIONS, ROLLOUT_LABEL)
+        self.config_maps = ours(path_of("", "v1", CONFIG_MAPS, namespace), CONFIG_MAPS, TRACK_LABEL)
         self.inference_services = InferenceServices(
             api, namespace, self._told(INFERENCE_SERVICES, _itself), log
         )

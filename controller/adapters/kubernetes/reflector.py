@@ -22,6 +22,7 @@ from controller.adapters.kubernetes.api import (
     LIST_BYTES_MAX,
     Api,
     ApiError,
+    Ask,
     Gone,
     Stream,
     TooLarge,
@@ -300,11 +301,13 @@ class Reflector:
         params = {**self._params, "limit": str(limit), **({"continue": continue_} if continue_ else {})}
         try:
             raw = await self._api.fetch(
-                "GET",
-                self.path,
-                params=params,
-                timeout_s=self._patience.list_s,
-                body_bytes_max=LIST_BYTES_MAX,
+                Ask(
+                    "GET",
+                    self.path,
+                    params=params,
+                    timeout_s=self._patience.list_s,
+                    body_bytes_max=LIST_BYTES_MAX,
+                )
             )
         except TooLarge:
             if limit == 1:

@@ -1,13 +1,11 @@
 """The official client's configuration, credentials and connections, made unable to hang, grow or wander.
 
 Left alone its connections wait between any two bytes as long as they were told to wait for the first, answers have no
-size limit and redirects are followed. A `Call` bounds one exchange as a whole: from another thread its connection is
-closed under it, whatever it waits for. Importing this module costs a quarter of a second and 35 MiB, so only
+size limit and redirects are followed. A `Call` bounds one exchange as a whole. Importing this module costs a quarter of a second and 35 MiB, so only
 `Api.connect` does it.
 """
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +26,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
+from controller.adapters.bounded import Bounded
 from controller.adapters.kubernetes.errors import Fenced, Misconfigured, TooLarge, Unavailable
 from controller.adapters.kubernetes.settings import Settings
 
@@ -40,8 +39,8 @@ _UNREADABLE: Final = (ConfigException, OSError, ValueError, LookupError, TypeErr
 """What the official client raises for a kubeconfig that is none; it takes the shape of the file for granted."""
 
 
-class Call:
-    """One exchange with a deadline in total. `abort` may come from any thread; `may_send` is asked right before sending."""
+class Call(Bounded):
+    """One exchange with the API server. `may_send` is asked right before sending."""
 
     def __init__(
         self,
@@ -52,53 +51,24 @@ class Call:
         idle_s: float | None = None,
     ) -> None:
         """`idle_s`: how long the socket itself waits for a byte; None: as long as the exchange may last."""
+        super().__init__(deadline_s)
         self.name = name
         self.idle_s = idle_s
-        self._ends_at = time.monotonic() + deadline_s
         self._may_send = may_send
-        self._lock = threading.Lock()
-        self._sock: socket.socket | None = None
-        self._is_aborted = False
 
     def left_s(self) -> float:
         """Seconds left; Unavailable if there are none."""
-        left = self._ends_at - time.monotonic()
-        if self._is_aborted or left <= 0:
+        left = self.remaining_s
+        if left <= 0:
             raise Unavailable(f"{self.name}: no answer in time")
         return left
 
-    def extend(self, seconds: float) -> None:
-        """It has this long from now: what follows is the next wait of a long answer."""
-        self._ends_at = time.monotonic() + seconds
-
     def begins(self, connection: HTTPConnection) -> None:
         """The request is about to be sent over this connection, which stands; raises if it must not be."""
-        with self._lock:
-            # The socket and not the connection: after an answer with `Connection: close` the connection forgets it.
-            self._sock = getattr(connection, "sock", None)
+        self.uses(connection)
         self.left_s()
         if self._may_send is not None and not self._may_send():
             raise Fenced(f"{self.name}: not sent, this controller leads no more")
-
-    def ends(self) -> None:
-        """The connection is somebody else's from now on."""
-        with self._lock:
-            self._sock = None
-
-    def abort(self) -> None:
-        """End the exchange: what it waits for on the network fails at once."""
-        with self._lock:
-            self._is_aborted = True
-            if self._sock is not None:
-                _shut(self._sock)
-
-
-def _shut(sock: socket.socket) -> None:
-    """Wake whoever reads. Not through SSLSocket.shutdown, which drops the TLS state under the reader's hands."""
-    try:
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except OSError:
-        return  # it was closed in the meantime, which is what we want
 
 
 class _Running(threading.local):
@@ -204,7 +174,7 @@ class Answer:
 
     def close(self) -> None:
         """Give the connection back if all was read, close it if not."""
-        self._call.ends()
+        self._call.releases()
         if self._response.closed:
             self._response.release_conn()
         else:

@@ -1,13 +1,10 @@
 """An HTTP session that cannot hang, grow or wander: what prometheus-api-client is given in place of its own.
 
 Left alone the library waits long (`timeout=1` took 36 s against a 503 with Retry-After), reads answers of any size,
-follows redirects, and drops what Prometheus says beside the result. A `Call` bounds one piece of work as a whole: at
-its deadline another thread closes the connection under it, whatever it waits for.
+follows redirects, and drops what Prometheus says beside the result. A `Call` bounds one piece of work as a whole.
 """
 
-import socket
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +19,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Retry
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
+from controller.adapters.bounded import Bounded
 from controller.crd.providers import Provider
 
 BODY_BYTES_MAX: Final = 5 * 1024 * 1024
@@ -42,41 +40,15 @@ class Answer:
     warnings: tuple[str, ...]
 
 
-class Call:
-    """One piece of work with a deadline in total; `abort` may come from any thread, once it is late or unwanted."""
-
-    def __init__(self, deadline_s: float) -> None:
-        self._ends_at = time.monotonic() + deadline_s
-        self._lock = threading.Lock()
-        self._connection: HTTPConnection | None = None
-        self._is_aborted = False
+class Call(Bounded):
+    """One piece of work for a provider."""
 
     def left_s(self) -> float:
         """Seconds left; Unavailable if there are none."""
-        left = self._ends_at - time.monotonic()
-        if self._is_aborted or left <= 0:
+        left = self.remaining_s
+        if left <= 0:
             raise Unavailable("it did not answer in time")
         return left
-
-    def uses(self, connection: HTTPConnection) -> None:
-        with self._lock:
-            self._connection = connection
-        self.left_s()
-
-    def release(self) -> None:
-        with self._lock:
-            self._connection = None
-
-    def abort(self) -> None:
-        """End the work: what it waits for on the network fails at once."""
-        with self._lock:
-            self._is_aborted = True
-            sock = getattr(self._connection, "sock", None)
-        if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # it was closed in the meantime, which is what we want
 
 
 class _Running(threading.local):
@@ -90,6 +62,7 @@ class _Watched(HTTPConnection):
     def connect(self) -> None:
         _note(self)
         super().connect()
+        _note(self)
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         _note(self)
@@ -100,6 +73,7 @@ class _WatchedTls(HTTPSConnection):
     def connect(self) -> None:
         _note(self)
         super().connect()
+        _note(self)
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         _note(self)
@@ -109,6 +83,7 @@ class _WatchedTls(HTTPSConnection):
 def _note(connection: HTTPConnection) -> None:
     if _running.call is not None:
         _running.call.uses(connection)
+        _running.call.left_s()
 
 
 class _Pool(HTTPConnectionPool):
@@ -207,7 +182,7 @@ class Client:
             raise Unavailable(_in_words(error)) from error
         finally:
             _running.call = None
-            call.release()
+            call.releases()
         return self._session.answered()
 
     def close(self) -> None:
