@@ -1,7 +1,7 @@
 """Where an object is not as it was asked to be, whatever else the API server, its defaults and other people added to it."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -28,21 +28,25 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[st
 
 def managers(live: Mapping[str, Any], path: str, ours: str) -> str:
     """Who, other than `ours`, wrote the field last, as the live object's `managedFields` tell; "somebody" if they do not."""
-    steps = path.partition("[")[0].split(".")
+    field = path.partition("[")[0]
     found = [
         (text(entry, "time"), text(entry, "manager"))
         for entry in items(live, "metadata", "managedFields")
-        if text(entry, "manager") != ours and _has(mapping(entry, "fieldsV1"), steps)
+        if text(entry, "manager") != ours and _has(mapping(entry, "fieldsV1"), field)
     ]
     return max(found)[1] if found else "somebody"
 
 
-def _has(fields: Mapping[str, Any], steps: Sequence[str]) -> bool:
-    for step in steps:
-        if f"f:{step}" not in fields:
-            return False
-        fields = mapping(fields, f"f:{step}")
-    return True
+def _has(fields: Mapping[str, Any], path: str) -> bool:
+    """Is the path among the managed fields? A step of it may have dots of its own, as the names of labels do."""
+    if not path:
+        return True
+    steps = (name.removeprefix("f:") for name in fields if name.startswith("f:"))
+    return any(
+        _has(mapping(fields, f"f:{step}"), path[len(step) + 1 :])
+        for step in steps
+        if path == step or path.startswith(f"{step}.")
+    )
 
 
 def _differ(wanted: Any, found: Any, path: str) -> Iterator[str]:

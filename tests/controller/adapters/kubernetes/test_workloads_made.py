@@ -226,6 +226,15 @@ def test_only_some_differences_are_named() -> None:
     assert len(differences(wanted, {})) == PATHS_MAX
 
 
+def test_who_changed_a_label_is_read_though_its_name_has_dots() -> None:
+    label = {"f:metadata": {"f:labels": {"f:app.kubernetes.io/managed-by": {}}}}
+    entry = {"manager": "kubectl-label", "time": "2026-01-01T00:00:00Z", "fieldsV1": label}
+    live = {"metadata": {"managedFields": [entry]}}
+    path = "metadata.labels.app.kubernetes.io"
+    assert managers(live, f"{path}/managed-by", "headgate") == "kubectl-label"
+    assert managers(live, path, "headgate") == "somebody"
+
+
 def test_who_changed_a_field_last_is_read_from_the_managers() -> None:
     def entry(manager: str, time: str, **fields: Json) -> Json:
         return {"manager": manager, "time": time, "fieldsV1": fields}
