@@ -7,7 +7,7 @@ CODE := headgate controller router examples tests bench scripts
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-kube test properties planted faults cluster cluster-up manifests bench-core bench-decisions bench-router check format lock audit clean
+.PHONY: help run run-kube test properties planted faults cluster cluster-up manifests bench-core bench-controller bench-decisions bench-router check format lock audit clean
 
 help: ## this list
 	@echo 'Headgate: takes a new version of an ML model into production without hurting anyone.'
@@ -52,6 +52,9 @@ bench-decisions: $(READY) ## false and true rollbacks beside others' rules; benc
 
 bench-router: $(READY) ## the router beside nginx, HAProxy and Envoy; bench/out/router.json (an hour; QUICK=1: ten minutes; needs wrk)
 	@$(PY) -m bench.router
+
+bench-controller: $(READY) ## many rollouts on a real API server: costs, restarts, latencies, leaders; an hour and more (QUICK=1; PARTS=latency)
+	@$(PY) -m bench.controller $(PARTS)
 
 check: $(READY) ## format, lint, types, layers, lock: what must hold before a commit
 	@$(PY) -m ruff format --check $(CODE)
