@@ -252,6 +252,35 @@ def test_an_on_call_rolls_back_and_may_not_promote(whole: Whole, policy: None) -
     assert "rolloutactions" in seen
 
 
+def test_a_stage_that_asks_for_a_role_is_approved_by_who_may_use_it_and_by_nobody_else(
+    whole: Whole, policy: None
+) -> None:
+    stages = [
+        {"approval": {"roles": ["model-owner"]}},
+        {"canary": {"weights": ["20%"], "every": "10m"}},
+        {"full": {}},
+    ]
+    healthy(whole, strategy={"stages": stages})
+    key = f"{whole.namespace}/{NAME}"
+    whole.target("v2")
+    until("the approval", lambda: (whole.status().get("stage") or "").startswith("1/3"), says=whole.says)
+    rights = ("modelrollouts", ["get", "approve"]), ("rolloutactions", ["create"])
+    role(whole, "bob", *rights)
+    role(whole, "alice", *rights, ("approvalroles", ["use"]))
+    mine = ("approve", NAME, "--role", "model-owner", "-r", "looked")
+    refused = headgate(whole, *mine, user="bob", code=1)
+    assert f"bob does not hold every one of model-owner in {whole.namespace}" in refused
+    assert "a Role needs the verb use on approvalroles of that name" in refused
+    bare = headgate(whole, "approve", NAME, user="bob", code=1)
+    assert "bob has none of the roles that may approve: model-owner" in bare
+    assert (whole.status().get("stage") or "").startswith("1/3")
+    assert headgate(whole, *mine, user="alice") == f"{key}: approve of v2 accepted\n"
+    until("the canary", lambda: (whole.status().get("stage") or "").startswith("2/3"), says=whole.says)
+    until(
+        "it is told who did", lambda: "alice approves v2" in headgate(whole, "events", NAME), says=whole.says
+    )
+
+
 def test_who_may_nothing_is_told_which_right_is_missing(whole: Whole, policy: None) -> None:
     healthy(whole)
     said = headgate(whole, "status", NAME, user="alice", code=1)
