@@ -56,6 +56,7 @@ class Settings:
     socket_mode: int = SOCKET_MODE
     serving: Options = PLAIN
     access_log: str | None = None
+    takes_over: bool = False
 
     def check(self) -> None:
         """Invalid for the first setting that is wrong."""

@@ -20,8 +20,9 @@ from router.agent.shared import attach
 from router.core.channel import RUN_FILES
 from router.core.counters import SERVING
 from router.proxy import options
-from router.settings import Invalid, Settings, Where, default_router
+from router.settings import Invalid, Settings, Where, default_router, parse_address, parse_where
 from router.supervisor.children import Command
+from router.supervisor.handover import Estate, Inherited, take_over
 from router.supervisor.rundir import RunDirectory, claim
 from router.supervisor.sockets import Address, CannotListen, SocketPath, address_of, listen, listen_unix
 from router.supervisor.supervisor import Supervisor
@@ -61,19 +62,26 @@ def run(settings: Settings) -> int:
     settings.check()
     plan = read_plan(settings.plan) if settings.plan is not None else None
     os.umask(0o077)
-    directory = claim(settings.run, settings.workers)
+    inherited = take_over(settings.run.absolute()) if settings.takes_over else None
+    directory = claim(settings.run, settings.workers, inherited.lock if inherited is not None else None)
     log = Log("supervisor")
     _prepare_plan(directory.path, settings.rollout, plan, log)
-    opened = _open(settings, within_s=_LEFTOVERS_S if directory.was_killed else 0.0)
+    opened = _open(settings, inherited, within_s=_LEFTOVERS_S if directory.was_killed else 0.0)
     ready = Ready(settings, directory, opened, plan)
 
+    def on_ready() -> None:
+        ready.announce()
+        if inherited is not None:
+            inherited.confirm()
+
     def on_stop() -> None:
-        ready.withdraw()
+        if not supervisor.was_succeeded:
+            ready.withdraw()
         # While any process has it open, the kernel takes connections that nobody will serve.
         for descriptor in opened.listen_fds:
             os.close(descriptor)
         for one in opened.listen:
-            if isinstance(one, SocketPath):
+            if isinstance(one, SocketPath) and not supervisor.was_succeeded:
                 one.path.unlink(missing_ok=True)
 
     supervisor = Supervisor(
@@ -82,10 +90,17 @@ def run(settings: Settings) -> int:
         drain_s=settings.drain_s,
         on_stop=on_stop,
         is_ready=ready.is_ready,
-        announce=ready.announce,
+        announce=on_ready,
+        estate=Estate(
+            directory.path,
+            directory.lock,
+            [(str(where), fd) for where, fd in zip(opened.listen, opened.listen_fds, strict=True)],
+            (str(opened.admin), opened.admin_fd),
+        ),
     )
     code = supervisor.run()
-    directory.release()
+    if not supervisor.was_succeeded:
+        directory.release()
     return code
 
 
@@ -173,16 +188,34 @@ def _prepare_plan(run: Path, rollout: str, plan: RoutePlan | None, log: Log) -> 
         planfile.save(run, plans.assigned(plan, kept.columns if kept is not None else {}))
 
 
-def _open(settings: Settings, within_s: float) -> Opened:
-    """Open all sockets. `within_s`: how long workers of a killed supervisor may take to let go of the port."""
+def _open(settings: Settings, inherited: Inherited | None, within_s: float) -> Opened:
+    """Open all sockets that were not inherited.
+
+    `within_s`: how long workers of a killed supervisor may take to let go of the port.
+    """
     deadline = time.monotonic() + within_s
-    opened = [_open_one(one, settings.socket_mode, deadline) for one in settings.listen]
-    admin = listen(settings.admin)
-    where = tuple(
-        one if isinstance(one, SocketPath) else address_of(bound)
-        for one, bound in zip(settings.listen, opened, strict=True)
-    )
-    return Opened(where, tuple(one.detach() for one in opened), address_of(admin), admin.detach())
+    found = [_one(where, settings.socket_mode, inherited, deadline) for where in settings.listen]
+    admin, admin_fd = _admin(settings.admin, inherited)
+    if inherited is not None:
+        inherited.close_rest()
+    return Opened(tuple(one for one, _ in found), tuple(fd for _, fd in found), admin, admin_fd)
+
+
+def _admin(where: Address, inherited: Inherited | None) -> tuple[Address, int]:
+    taken = inherited.take_admin(str(where)) if inherited is not None else None
+    if taken is not None:
+        return parse_address(taken[0]), taken[1]
+    opened = listen(where)
+    return address_of(opened), opened.detach()
+
+
+def _one(where: Where, mode: int, inherited: Inherited | None, deadline: float) -> tuple[Where, int]:
+    """Where a socket listens, and its descriptor."""
+    taken = inherited.take(str(where)) if inherited is not None else None
+    if taken is not None:
+        return parse_where(taken[0]), taken[1]
+    opened = _open_one(where, mode, deadline)
+    return where if isinstance(where, SocketPath) else address_of(opened), opened.detach()
 
 
 def _open_one(where: Where, mode: int, deadline: float) -> socket.socket:

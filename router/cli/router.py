@@ -13,6 +13,7 @@ from router.cli import config
 from router.cli.pins import pin, status, unpin
 from router.cli.serving import serving_of, serving_options
 from router.settings import DRAIN_S, Invalid, Settings, Where, parse_address, parse_where
+from router.supervisor.handover import CannotTakeOver
 from router.supervisor.rundir import CannotUse
 from router.supervisor.sockets import Address, CannotListen, SocketPath
 
@@ -160,6 +161,12 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     show_default=True,
     help="Seconds that requests in flight may take to end at SIGTERM.",
 )
+@click.option(
+    "--take-over",
+    "takes_over",
+    is_flag=True,
+    help="Replace the router that runs in this run directory, if one does, without losing a request.",
+)
 @serving_options
 @click.option(
     "--config",
@@ -182,7 +189,7 @@ def router(context: click.Context, /, check: bool, **given: Any) -> int | None:
         if check:
             return _checked(settings)
         return wiring.run(settings)
-    except (Invalid, CannotUse, CannotListen) as error:
+    except (Invalid, CannotUse, CannotListen, CannotTakeOver) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -43,14 +43,17 @@ class RunDirectory:
         os.close(self.lock)
 
 
-def claim(path: Path, workers: int) -> RunDirectory:
-    """Take the directory (made if there is none, mode 700) and begin a life in it. CannotUse if another has it."""
+def claim(path: Path, workers: int, inherited: int | None = None) -> RunDirectory:
+    """Take the directory (made if there is none, mode 700) and begin a life in it. CannotUse if another has it.
+
+    `inherited` is its lock, if the life before handed it over.
+    """
     path = path.absolute()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
-        lock = _lock(path)
-        was_killed = bool(os.pread(lock, 1, 0))
+        lock = _lock(path) if inherited is None else inherited
+        was_killed = inherited is None and bool(os.pread(lock, 1, 0))
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         run = RunDirectory(path, uuid.uuid4().hex, time.time(), lock, was_killed)

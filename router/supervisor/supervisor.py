@@ -17,6 +17,7 @@ from typing import Final
 from headgate.log import Log
 from router.supervisor.backoff import BackOff
 from router.supervisor.children import Command, spawn
+from router.supervisor.handover import Estate
 
 OTHERS_STOP_S: Final = 5.0
 """How long the processes that hold no requests have to end."""
@@ -41,7 +42,8 @@ class _Child:
 class Supervisor:
     """Runs `commands` until it is told to stop. `drain_s` bounds how long those that serve may take to end.
 
-    `is_ready` is asked a few dozen times a second until it says yes; then `announce` is called, once.
+    `is_ready` is asked a few dozen times a second until it says yes; then `announce` is called, once. From then on a
+    successor may take over what is in `estate`; `was_succeeded` says whether one did.
     """
 
     commands: Sequence[Command]
@@ -50,14 +52,18 @@ class Supervisor:
     on_stop: Callable[[], None]
     is_ready: Callable[[], bool]
     announce: Callable[[], None]
+    estate: Estate | None = None
     _children: list[_Child] = field(default_factory=list)
     _is_announced: bool = False
+    _is_handing_over: bool = False
+    _was_told: bool = False
+    was_succeeded: bool = False
 
     def run(self) -> int:
         """0 when all ended in time after a signal, 1 when some had to be killed."""
         self._children = [_Child(one, BackOff(is_urgent=one.serves)) for one in self.commands]
-        with _signals() as wait:
-            while not self._told_to_stop(wait(self._pause_s())):
+        with _signals(self._watched) as wait:
+            while not (self._told_to_stop(wait(self._pause_s())) or self._is_succeeded(wait)):
                 self._reap()
                 self._start_due()
                 self._announce_once()
@@ -70,17 +76,43 @@ class Supervisor:
             self._send(self._children, signal.SIGHUP)
             for child in self._children:
                 child.owes_hangup = child.pid is None
-        return any(number in _ENDING for number in numbers)
+        return self._was_told or any(number in _ENDING for number in numbers)
+
+    def _watched(self) -> list[socket.socket]:
+        return self.estate.watched() if self.estate is not None else []
+
+    def _is_succeeded(self, wait: Callable[[float], Sequence[int]]) -> bool:
+        """Let a successor take over, as far as it has come by now; whether it serves."""
+        estate = self.estate
+        if estate is None:
+            return False
+        if estate.is_asked():
+            self.log.info("handing over to a successor")
+            self._is_handing_over = True
+            others = [child for child in self._children if not child.command.serves]
+            self._end(others, OTHERS_STOP_S, wait)
+            estate.hand_over()
+        outcome = estate.outcome() if self._is_handing_over else None
+        if outcome is False:
+            self.log.error("the successor did not come up, serving on")
+            self._is_handing_over = False
+            estate.take_back()
+        self.was_succeeded = outcome is True
+        return self.was_succeeded
 
     def _pause_s(self) -> float:
         if not self._is_announced:
             return _READY_POLL_S
-        due = [child.start_at for child in self._children if child.pid is None]
+        due = [child.start_at for child in self._startable() if child.pid is None]
         return max(0.0, min(due) - time.monotonic()) if due else _IDLE_S
+
+    def _startable(self) -> list[_Child]:
+        """While a successor comes up, only what serves is kept running."""
+        return [one for one in self._children if one.command.serves or not self._is_handing_over]
 
     def _start_due(self) -> None:
         now = time.monotonic()
-        for child in self._children:
+        for child in self._startable():
             if child.pid is None and child.start_at <= now:
                 child.pid, child.started = spawn(child.command), now
                 self.log.info("process started", name=child.command.name, pid=child.pid)
@@ -112,9 +144,13 @@ class Supervisor:
         if not self._is_announced and self.is_ready():
             self._is_announced = True
             self.announce()
+            if self.estate is not None:
+                self.estate.open()
 
     def _stop(self, wait: Callable[[float], Sequence[int]]) -> int:
         self.log.info("stopping", drain_s=self.drain_s)
+        if self.estate is not None:
+            self.estate.close()
         self.on_stop()
         serving = [child for child in self._children if child.command.serves]
         others = [child for child in self._children if not child.command.serves]
@@ -132,6 +168,7 @@ class Supervisor:
             numbers = wait(max(0.0, min(1.0, deadline - time.monotonic())))
             self._forget_ended()
             if any(number in _ENDING for number in numbers):
+                self._was_told = True
                 deadline = time.monotonic()
         late = _alive(children)
         for child in late:
@@ -178,8 +215,13 @@ def _cause(code: int) -> str:
 
 
 @contextmanager
-def _signals() -> Iterator[Callable[[float], Sequence[int]]]:
-    """A function that waits for signals, at most so many seconds, and says which came."""
+def _signals(
+    watched: Callable[[], Sequence[socket.socket]],
+) -> Iterator[Callable[[float], Sequence[int]]]:
+    """A function that waits for signals, at most so many seconds, and says which came.
+
+    It also ends when one of the sockets that are `watched` has something to say.
+    """
     reader, writer = socket.socketpair()
     reader.setblocking(False)
     writer.setblocking(False)
@@ -188,7 +230,7 @@ def _signals() -> Iterator[Callable[[float], Sequence[int]]]:
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
 
     def wait(timeout_s: float) -> Sequence[int]:
-        select.select([reader], [], [], timeout_s)
+        select.select([reader, *watched()], [], [], timeout_s)
         with suppress(BlockingIOError):
             return reader.recv(4096)
         return b""
