@@ -1,13 +1,14 @@
 """Reads rollouts from files, as `apply`, `up` and `lint` do: every fault with its file and line."""
 
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from controller.cli.failures import Failure
 from controller.crd import BASE_DIR, Document, Fault, Parsed, Refused, load_documents, parse
+from controller.crd.claims import contested
 
 STDIN: Final = Path("-")
 
@@ -50,7 +51,19 @@ def with_base(content: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def read(files: Iterable[Path], placed: Placed = with_base) -> list[Found]:
     """Every document of the files, in order; Failure for a file that cannot be read."""
-    return [found for file in files for found in _read(file, placed)]
+    found = [found for file in files for found in _read(file, placed)]
+    sound_ones = [one.parsed.rollout for one in found if isinstance(one.parsed, Parsed)]
+    faults: dict[str, tuple[Fault, ...]] = {}
+    for key, fault in contested(sound_ones):
+        faults[key] = (*faults.get(key, ()), fault)
+    return [_refused(one, faults) for one in found]
+
+
+def _refused(found: Found, faults: Mapping[str, tuple[Fault, ...]]) -> Found:
+    """The same, refused where another rollout of the files has what it asks for."""
+    if not isinstance(found.parsed, Parsed) or found.parsed.key not in faults:
+        return found
+    return replace(found, parsed=Refused(faults[found.parsed.key]))
 
 
 def sound(files: Iterable[Path], placed: Placed = with_base) -> list[Parsed]:
