@@ -153,6 +153,11 @@ class Scene:
 
     # What a person sees.
 
+    def stored(self, name: str = NAME) -> str:
+        """Which version of the rollout the API server has now."""
+        found = self.client.get(f"{self.base}/modelrollouts/{name}").raise_for_status().json()
+        return str(found["metadata"]["resourceVersion"])
+
     def rollout(self, name: str = NAME) -> Object:
         """As the API server last told; empty if there is none."""
         return self.rollouts.present.get(name, {})

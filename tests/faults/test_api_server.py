@@ -3,6 +3,7 @@
 `make faults` runs the same with outages of minutes (FAULTS=long), and with lost events for the whole story.
 """
 
+import itertools
 import json
 import os
 import threading
@@ -17,6 +18,7 @@ import pytest
 from controller.crd import crds
 from tests.cluster.testbed.cluster import Testbed, wait_for
 from tests.cluster.whole import NAME, install, rollout
+from tests.faults.crashes import Stage
 from tests.faults.proxy.rules import (
     Answer,
     DelayEvents,
@@ -37,6 +39,41 @@ AWAY_S: Final = 300.0 if IS_LONG else 4.0
 STORM_S: Final = 60.0 if IS_LONG else 5.0
 LOSSES_S: Final = 1200.0
 """A lost event of a rollout at rest is missed until the next list: ten minutes, a quarter more or less."""
+
+
+class Theatre:
+    """One scene after the other: a controller that played one story to its end may play the next."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._numbers = itertools.count(1)
+        self._scene: Scene | None = None
+
+    def __enter__(self) -> "Theatre":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._scene is not None:
+            self._scene.__exit__()
+        self._scene = None
+
+    def scene(self) -> Scene:
+        """Started, with no rollout in it and no fault."""
+        if self._scene is None:
+            self._scene = self._stage.scene(f"faults-{next(self._numbers)}").__enter__()
+            self._scene.start()
+        return self._scene
+
+    def tidy(self) -> None:
+        """No fault lasts longer than its test; a scene that is not as before its story is of no more use."""
+        scene = self._scene
+        if scene is None:
+            return
+        scene.proxy.clear()
+        scene.proxy.thaw()
+        if scene.rollouts.present or scene.actions.present or scene.reborn.lives != 1:
+            self.__exit__()
+
 
 pytestmark = pytest.mark.timeout(7200 if IS_LONG else 600)
 
@@ -62,14 +99,29 @@ STEADY: Final[Mapping[str, Sequence[Rule]]] = {
 
 
 @pytest.fixture
-def scene(cluster: Testbed, namespace: str, tmp_path: Path, model_versions: Versions) -> Iterator[Scene]:
+def fresh(cluster: Testbed, namespace: str, tmp_path: Path, model_versions: Versions) -> Iterator[Scene]:
+    """A scene of the test's own, in which nothing was started yet."""
     with Scene(cluster, namespace, tmp_path, model_versions) as made:
         yield made
 
 
+@pytest.fixture(scope="module")
+def theatre(
+    cluster: Testbed, tmp_path_factory: pytest.TempPathFactory, model_versions: Versions
+) -> Iterator[Theatre]:
+    with Theatre(Stage(cluster, tmp_path_factory.mktemp("scenes"), model_versions)) as made:
+        yield made
+
+
+@pytest.fixture
+def scene(theatre: Theatre) -> Iterator[Scene]:
+    """Router and controller at work; those of the test before, if it left them in order."""
+    yield theatre.scene()
+    theatre.tidy()
+
+
 def ends_as_ever(scene: Scene, meanwhile: Callable[[], None] = lambda: None, story: Story = CANARY) -> None:
     """Play the story; nothing is lost, raised twice, promoted or rolled back in error."""
-    scene.start()
     end = play(scene, story, meanwhile)
     found = wrongs(scene, story, end)
     assert not found, found
@@ -160,16 +212,17 @@ def test_an_outage_in_the_middle_of_a_ramp_moves_nothing_and_then_it_goes_on(sce
     def meanwhile() -> None:
         with contextmanager(fault)(scene):
             pause(seconds)
-            before = len(scene.rollouts.versions)
+            before = scene.stored()
             pause(seconds / 2)
-            assert len(scene.rollouts.versions) == before, "something was written"
+            assert scene.stored() == before, "something was written"
 
     ends_as_ever(scene, meanwhile)
 
 
-def test_a_controller_that_starts_while_the_server_is_away_waits_for_it(scene: Scene) -> None:
-    scene.proxy.add(Rule(Reset(), times=6))
-    ends_as_ever(scene)
+def test_a_controller_that_starts_while_the_server_is_away_waits_for_it(fresh: Scene) -> None:
+    fresh.proxy.add(Rule(Reset(), times=6))
+    fresh.start()
+    ends_as_ever(fresh)
 
 
 def test_hand_edits_of_the_status_change_nothing_that_was_decided(scene: Scene) -> None:
@@ -190,15 +243,17 @@ def test_hand_edits_of_the_status_change_nothing_that_was_decided(scene: Scene) 
     ends_as_ever(scene, meanwhile)
 
 
-def test_a_poisonous_rollout_beside_it_is_stalled_and_it_goes_on(scene: Scene) -> None:
+def test_a_poisonous_rollout_beside_it_is_stalled_and_it_goes_on(fresh: Scene) -> None:
+    scene = fresh
     bad = rollout([scene.versions["v1"]]) | {"metadata": {"name": "bad"}}
 
     def meanwhile() -> None:
         scene.apply(bad)
         scene.until("the other has a status", lambda: scene.status("bad").get("state"))
-        scene.kill()
         damage = {"status": {"state": "no such thing", "stableVersion": "v0"}}
-        scene.patch(damage, "/status", "bad")
+        with scene.proxy.during(Rule(Reset())):  # the next one reads it when the damage is done
+            scene.kill()
+            scene.patch(damage, "/status", "bad")
         scene.until("the other is stalled", lambda: scene.status("bad").get("phase") == "Stalled")
 
     scene.start()
@@ -209,7 +264,6 @@ def test_a_poisonous_rollout_beside_it_is_stalled_and_it_goes_on(scene: Scene) -
 
 def test_a_rollout_deleted_in_a_storm_brings_all_traffic_to_stable_before_it_goes(scene: Scene) -> None:
     story = Story("deleted", [{"canary": {"weights": ["50%"], "every": "10m"}}, HOLDS, {"full": {}}], ["50%"])
-    scene.start()
     scene.apply(story.document(scene.versions))
     scene.phase_is("Healthy", "v1")
     with scene.load() as load:
@@ -258,6 +312,7 @@ def test_rights_that_are_taken_away_are_missed_and_used_again_when_they_are_back
         allowed(cluster.client(), "controller") as allow,
         Scene(cluster, namespace, tmp_path, model_versions, user="controller") as scene,
     ):
+        scene.start()
 
         def meanwhile() -> None:
             allow(False)
@@ -280,6 +335,7 @@ def test_kinds_that_are_taken_away_and_given_back_are_served_again(
         client = own.client()
         client.post("/api/v1/namespaces", json={"metadata": {"name": "taken"}}).raise_for_status()
         with Scene(own, "taken", folder, model_versions) as scene:
+            scene.start()
 
             def meanwhile() -> None:
                 take_away(client, "rolloutactions")
