@@ -6,6 +6,7 @@ more stops writing at once and ends, and is started anew by whoever runs it: not
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -180,6 +181,7 @@ async def serve_cluster(settings: ClusterSettings, announce: Callable[[str], Non
         if not await _first(stopping, _synced(cluster)):
             return 0
         has_synced.set()
+        _settle_memory()
         stack.push_async_callback(cluster.leadership.release)
         if not await _first(stopping, cluster.leadership.acquire()):
             return 0
@@ -433,6 +435,13 @@ async def _synced(cluster: Cluster) -> None:
                 return
         except TimeoutError:
             cluster.log.warning("still waiting for the API server's rollouts and actions")
+
+
+def _settle_memory() -> None:
+    """What was read so far stays: let the collector of cycles not go through all of it again and again, in the way of
+    everything else on the loop."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _first(stopping: asyncio.Task[Any], waiting: Any) -> bool:

@@ -7,6 +7,7 @@ announces the versions it reads (same header, comma-separated) is refused when t
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.requests import ClientDisconnect
 
 from controller.api import traffic
 from controller.api.addressed import Found, Key
@@ -51,7 +52,7 @@ async def poll(
     _check_wire(wire)
     says = _applied(applied)
     headers = {WIRE_HEADER: ", ".join(map(str, READS)), "cache-control": "no-store"}
-    if await _is_gone(request):
+    if await is_gone(request):
         return Response(status_code=304, headers=headers)
     answer = await deps.routers.poll(
         key, router_id, says, error[:ERROR_CHARACTERS_MAX], min(wait, WAIT_S_MAX)
@@ -102,9 +103,12 @@ async def forget(deps: Given, stored: Found, router_id: str) -> dict[str, Any]:
     return {"forgotten": router_id}
 
 
-async def _is_gone(request: Request) -> bool:
+async def is_gone(request: Request) -> bool:
     """Whether the client hung up already: it has said something else since, which may have been heard before this."""
-    await request.body()
+    try:
+        await request.body()
+    except ClientDisconnect:  # before we had even read that it says nothing
+        return True
     return await request.is_disconnected()
 
 

@@ -1,11 +1,13 @@
 """The wire as a router uses it: plan by long poll, telemetry, membership."""
 
+import asyncio
 import socket
 import threading
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import Request
 
 from controller.api import discovery
 from headgate.wire import VERSION
@@ -182,3 +184,10 @@ def test_a_router_that_is_gone_can_be_forgotten_once(api: Api) -> None:
     answer = api.client.delete(f"{ROUTERS}/r1")
     assert answer.status_code == 404
     assert answer.json()["error"]["do"] == "it has no routers"
+
+
+def test_a_client_that_hung_up_before_its_poll_was_read_is_gone() -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    assert asyncio.run(discovery.is_gone(Request({"type": "http"}, receive)))
