@@ -6,7 +6,12 @@ tables; what fails becomes a `Failure` that says what to do.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from controller.cli.adopting import (
+        Found,  # not above: a rollback must not wait for all that a cluster needs
+    )
 
 Json = dict[str, Any]
 
@@ -53,6 +58,10 @@ class Client(Protocol):
         """Why the rollout is where it is, what it waits for, what would roll it back."""
         ...
 
+    def arithmetic(self, key: str) -> Json:
+        """What stands behind the verdict of each check."""
+        ...
+
     def forecast(self, key: str) -> Json:
         """How long each step of the rollout needs, at the present request rate where that is known."""
         ...
@@ -71,6 +80,10 @@ class Client(Protocol):
 
     def set_images(self, key: str, images: Mapping[str, str]) -> Json:
         """Give the named containers of the rollout's template other images."""
+        ...
+
+    def workload(self, rollout: str, deployment: str) -> "Found":
+        """A Deployment that is to become this rollout's (NAME or NAMESPACE/NAME), and what is around it."""
         ...
 
     def delete(self, key: str) -> None:

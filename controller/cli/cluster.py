@@ -16,8 +16,10 @@ import click
 from controller.adapters.kubernetes.api import BODY_BYTES_MAX, Api, Ask, Stream, path_of
 from controller.adapters.kubernetes.errors import ApiError, Conflict, Forbidden, Gone, NotFound, Unavailable
 from controller.adapters.kubernetes.settings import Settings
+from controller.adapters.kubernetes.takeover import routers_of
 from controller.api import view
 from controller.cli import objects, refusals
+from controller.cli.adopting import Found
 from controller.cli.failures import Failure
 from controller.cli.lookup import pick
 from controller.crd import BASE_DIR, changes
@@ -223,6 +225,27 @@ class ClusterClient:
             patch += [{"op": "add", "path": f"{at}/image", "value": image}]
         return _outcome(key, old, self._ask("PATCH", _path(key), key, patch, JSON_PATCH, params=OURS))
 
+    def workload(self, rollout: str, deployment: str) -> Found:
+        """Only a rollout that is not there yet adopts; one that is, is changed with `apply`."""
+        namespace, name = self._api.namespace, rollout
+        if "/" in rollout:
+            namespace, _, name = rollout.partition("/")
+        key = f"{namespace}/{name}"
+        self._demand_namespace(key)
+        if self._find(key) is not None:
+            raise Failure(
+                f"there is a rollout {key} already", "change it with `headgate apply`, or give another --name"
+            )
+        routers = {"labelSelector": str(routers_of(name))}
+        return Found(
+            key,
+            self._deployment(namespace, deployment),
+            self._ask("GET", path_of("", "v1", "services", namespace), key, bytes_max=PAGE_BYTES_MAX)[
+                "items"
+            ],
+            self._ask("GET", path_of("", "v1", "pods", namespace), key, params=routers)["items"],
+        )
+
     def delete(self, key: str) -> None:
         self._ask("DELETE", _path(key), key)
 
@@ -282,6 +305,16 @@ class ClusterClient:
         status = found.get("status") or {}
         phase = status.get("phase")
         return None if phase is None else (phase in ACCEPTED, str(status.get("message", "")))
+
+    def _deployment(self, namespace: str, name: str) -> Json:
+        try:
+            return self._send("GET", path_of("apps", "v1", "deployments", namespace, name))
+        except NotFound as error:
+            raise Failure(
+                f"there is no Deployment {namespace}/{name}", "name one that is there; -n NAMESPACE"
+            ) from error
+        except ApiError as error:
+            raise refusals.failure(error) from error
 
     def _user(self) -> str:
         """As the API server knows the person."""
@@ -475,7 +508,13 @@ def _demand_sound(key: str, old: Json | None, document: Mapping[str, Any]) -> No
 
 def _containers(key: str, found: Json) -> list[str]:
     """The names of the containers of the rollout's template, in order."""
-    template = found["spec"].get("template")
+    template, reference = found["spec"].get("template"), found["spec"].get("workloadRef")
+    if isinstance(reference, dict):
+        namespace, name = key.partition("/")[0], reference.get("name")
+        raise Failure(
+            f"the template of {key} is that of Deployment {namespace}/{name}",
+            f"change it there: kubectl -n {namespace} set image deployment/{name} CONTAINER=IMAGE",
+        )
     if not isinstance(template, dict):
         raise Failure(
             f"{key} has no template: its versions are workloads of their own",

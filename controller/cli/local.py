@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from controller.cli.failures import Away, Failure, refusal
 from controller.cli.lookup import pick
 from controller.cli.serving import is_loopback
+
+if TYPE_CHECKING:
+    from controller.cli.adopting import Found  # of clusters only
 
 CALL_TIMEOUT_S: Final = 10.0
 CALL_TIMEOUT_LEAST_S: Final = 0.1
@@ -137,6 +140,12 @@ class LocalClient:
         raise Failure(
             f"{key} has no containers: on this machine versions are processes and URLs",
             "write a new version and `headgate apply` it; for a rollout of a cluster name it with --context",
+        )
+
+    def workload(self, rollout: str, deployment: str) -> "Found":
+        raise Failure(
+            f"there are no Deployments on this machine, so {deployment} cannot be adopted",
+            "name a cluster: --context NAME, or call it as `kubectl headgate`",
         )
 
     def delete(self, key: str) -> None:

@@ -1,6 +1,8 @@
 """A running Deployment adopted by a rollout, and given back, on a real API server: its Service always leads to somebody."""
 
 import json
+import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +16,7 @@ from tests.cluster.test_takeover import OLD, ROUTERS, Scene
 from tests.cluster.testbed.cluster import Testbed
 from tests.cluster.testbed.kubelet import Kubelet
 from tests.cluster.versions import deployment, service
-from tests.cluster.whole import NAME, Whole, install, rollout, until
+from tests.cluster.whole import HEADGATE, NAME, Whole, install, rollout, until
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -90,3 +92,90 @@ def test_its_pods_go_when_users_reach_the_rollouts_and_are_back_before_users_are
     assert old(scene)["spec"]["template"]["spec"]["containers"][0]["image"] == "model:2"
     assert scene.history.leads() == [OLD, ROUTERS, OLD]
     assert scene.history.gaps() == []
+
+
+def headgate(scene: Scene, *words: str) -> dict[str, Any]:
+    """What `headgate WORDS --output json` says, in the namespace of the test."""
+    whole = scene.whole
+    config = whole.cluster.kubeconfig("admin", namespace=whole.namespace)
+    command = [HEADGATE, *words, "--kubeconfig", str(config), "--output", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def value_of(found: Any, path: str) -> Any:
+    """What is at `spec.ports[0].targetPort` of an object; names of labels and annotations have dots themselves."""
+    if not path:
+        return found
+    for name, inner in found.items() if isinstance(found, dict) else ():
+        if path == name or path.startswith((f"{name}.", f"{name}[")):
+            return value_of(inner, path[len(name) :].removeprefix("."))
+    index = re.match(r"\[(\d+)\]\.?", path)
+    return value_of(found[int(index[1])], path[index.end() :]) if index and isinstance(found, list) else None
+
+
+def test_every_write_is_told_beforehand_and_done_as_it_was_told(scene: Scene) -> None:
+    told = headgate(scene, "adopt", FRONT, "--name", NAME, "--scale-down", "progressively", "--plan")
+    assert scene.whole.kubectl("get", "mro", "--output", "name").stdout == ""
+    assert len(told["hints"]) == 1
+    assert "there is no router pod yet" in told["hints"][0]
+    namespace = scene.whole.namespace
+    assert [(one["verb"], one["object"]) for one in told["writes"]] == [
+        ("create", f"ModelRollout {namespace}/{NAME}"),
+        ("create", f"ControllerRevision {namespace}/{NAME}-v1"),
+        ("create", f"Service {namespace}/{NAME}-v1"),
+        ("create", f"Deployment {namespace}/{NAME}-v1"),
+        ("patch", f"Service {namespace}/{FRONT}"),
+        ("patch", f"Deployment {namespace}/{FRONT}"),
+    ]
+    for one in told["writes"]:
+        kind, name = one["object"].split(f" {namespace}/")
+        for field in one["fields"] if one["verb"] == "patch" else ():
+            assert value_of(scene.whole.get(kind, name), field["field"]) == field["before"]
+    done = headgate(scene, "adopt", FRONT, "--name", NAME, "--scale-down", "progressively")
+    assert (done["outcome"], done["writes"]) == ("created", told["writes"])
+    scene.pod("r1")
+    replicas_are(scene, 0)
+    scene.whole.phase_is("Healthy")
+    for one in told["writes"]:
+        kind, name = one["object"].split(f" {namespace}/")
+        found = scene.whole.get(kind, name)
+        for field in one["fields"]:
+            assert value_of(found, field["field"]) == field["after"], (one["object"], field)
+    assert scene.history.leads() == [OLD, ROUTERS]
+    assert scene.history.gaps() == []
+
+
+def test_an_earlier_template_is_written_back_and_who_scales_by_hand_is_not_fought(scene: Scene) -> None:
+    scene.pod("r1")
+    scene.whole.apply(adopting("onSuccess", capacity={"drain": "1s", "keepStableWarm": "0s"}))
+    replicas_are(scene, 0)
+    image(scene, "v2", "model:2")
+    until("v2 is promoted", lambda: scene.whole.status().get("stableVersion") == "v2", 120, scene.says)
+    scene.whole.kubectl("scale", f"deployment/{FRONT}", "--replicas=1")
+    scene.saying(f"Deployment {scene.whole.namespace}/{FRONT} was scaled to 1 by kubectl", "scale it to 0")
+    scene.whole.act("undo", "v2", to="v1")
+    until("v1 is stable again", lambda: scene.whole.status().get("stableVersion") == "v1", 120, scene.says)
+    assert old(scene)["spec"]["template"]["spec"]["containers"][0]["image"] == "model:1"
+    assert adopted.replicas_of(old(scene)) == 1
+    scene.whole.kubectl("scale", f"deployment/{FRONT}", "--replicas=0")
+    scene.whole.phase_is("Healthy")
+    assert scene.history.gaps() == []
+
+
+def test_a_deployment_that_is_not_there_is_named_and_one_keeps_its_pods_while_others_are_fewer(
+    scene: Scene,
+) -> None:
+    scene.pod("r1")
+    document = adopting("onSuccess")
+    document["spec"]["workloadRef"]["name"] = "none"
+    scene.whole.apply(document)
+    said = f"there is no Deployment {scene.whole.namespace}/none"
+    assert said in scene.whole.phase_is("Stalled")["message"]
+    document["spec"]["workloadRef"]["name"] = FRONT
+    document["spec"]["replicas"] = 1
+    scene.whole.apply(document)
+    scene.saying("has 3 of its 3 pods as long as replicas is 1")
+    assert adopted.replicas_of(old(scene)) == HAD

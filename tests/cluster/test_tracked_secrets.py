@@ -112,7 +112,7 @@ def test_another_content_is_another_version_and_another_annotation_is_not(
             await apply(cluster, namespace, secret())
             again = await tracking_.other_than(second)
             assert again.identity == first.identity
-            patch = tracking_.eyes.workloads.retargeted(
+            patch = await tracking_.eyes.workloads.retargeted(
                 tracking_.eyes.key, rollout(pods=tracking(image="model:2"))["spec"], first.name
             )
             assert "digest" not in json.dumps(patch)

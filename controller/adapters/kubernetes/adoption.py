@@ -17,6 +17,7 @@ from controller.adapters.kubernetes.objects import name_of
 from controller.adapters.kubernetes.pods import by_deployment
 from controller.adapters.kubernetes.raw import items, key_of, mapping, number, text
 from controller.adapters.kubernetes.wishes import Waits, Wish
+from controller.crd.revisions import merge_patch
 
 Object = Mapping[str, Any]
 
@@ -149,6 +150,14 @@ class Adoptions:
             "deletionPolicy: Orphan",
             is_stuck=True,
         )
+
+    async def retarget(self, name: str, template: Object) -> None:
+        """Write an earlier template back into the Deployment `namespace/name`, if it is there."""
+        live = await self._find(name)
+        if live is not None:
+            as_read = {field: mapping(live, "metadata").get(field) for field in ("uid", "resourceVersion")}
+            patch = merge_patch(mapping(live, "spec", "template"), template)
+            await self._write(live, {"metadata": as_read, "spec": {"template": patch}})
 
     # --- reading and writing -------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ own objects afterwards, also by the next controller.
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -70,8 +70,15 @@ _MOVING: Final = frozenset({"clock_at", "message", "waiting_for", "unmet"})
 """What of a status may be lost in a crash: times that only hold back, and what is said about them. Not the epoch: its
 first write is what shows a new leader whether its copy is the newest, before any plan of its own is out."""
 
-Retargeted = Callable[[str, Mapping[str, Any], str], dict[str, Any]]
-"""The merge patch by which a version becomes the target, from the rollout's key, its spec and the version's name."""
+Retargeted = Callable[[str, Mapping[str, Any], str], Awaitable[dict[str, Any]]]
+"""The merge patch by which a version becomes the target, from the rollout's key, its spec and the version's name; what
+is to be written for it elsewhere is."""
+
+
+async def as_target(key: str, spec: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """Where versions are named in the spec, so is the target."""
+    return {"target": version}
+
 
 Compile = Callable[[Stored], Spec | str]
 """What the rollout's document means, or the sentence that says why this release does not accept it."""
@@ -126,7 +133,7 @@ class KubernetesStore:
         now: Callable[[], float],
         log: Log,
         write_every_s: float = WRITE_EVERY_S,
-        retargeted: Retargeted = lambda key, spec, version: {"target": version},
+        retargeted: Retargeted = as_target,
     ) -> None:
         self._api = api
         self._retargeted = retargeted
@@ -592,7 +599,9 @@ class KubernetesStore:
         spec = found.get("spec")
         if _generation(found) == generation and isinstance(spec, Mapping) and spec.get("target") != target:
             try:
-                await self._patch(found, {"spec": self._retargeted(key, spec, target)}, "")
+                patch = await self._retargeted(key, spec, target)
+                if patch:
+                    await self._patch(found, {"spec": patch}, "")
             except BaseException:
                 known.kept = msgspec.structs.replace(known.kept, target=target, generation=generation)
                 known.due_at = self._now()

@@ -59,8 +59,8 @@ class KubernetesWorkloads:
         self._urls = Urls(on_change, log)
         self._secrets = Secrets(api, on_change, log)
         self._managed = Managed(api, self._copies, self._secrets)
-        adoptions = Adoptions(api, self._copies, self._means)
-        self.entrance = Entrances(api, self._copies, adoptions, rollout, on_change, log)
+        self._adoptions = Adoptions(api, self._copies, self._means)
+        self.entrance = Entrances(api, self._copies, self._adoptions, rollout, on_change, log)
         self._rollout = rollout
         self._on_change = on_change
 
@@ -109,11 +109,17 @@ class KubernetesWorkloads:
             return Fault("spec.workloadRef", "workload", pods)
         return self._managed.revisions(key, pods.template, pods.port)
 
-    def retargeted(self, key: str, spec: Object, version: str) -> Json:
+    async def retargeted(self, key: str, spec: Object, version: str) -> Json:
         """The merge patch of the rollout's spec that makes the version the target: its pod template, if it has one.
 
-        Nothing if the version is kept no more.
+        Nothing if the version is kept no more. Of an adopted Deployment it is the template that is written back.
         """
+        if "workloadRef" in spec:
+            kept = self._managed.kept(key, version)
+            name = f"{key.partition('/')[0]}/{text(spec, 'workloadRef', 'name')}"
+            if kept:
+                await self._adoptions.retarget(name, kept[0].template)
+            return {}
         if "template" not in spec:
             return {"target": version}
         return self._managed.retargeted(key, spec, version)
