@@ -333,6 +333,8 @@ def _limits(limits: models.Limits) -> plan.Limits:
         drain_ms=limits.drain,
         header_bytes_max=limits.max_header_bytes,
         connections_per_endpoint_max=limits.max_connections_per_endpoint,
+        requests_per_version_max=limits.max_requests_per_version,
+        slow_start_ms=limits.slow_start,
     )
 
 

@@ -838,6 +838,10 @@ class Limits(Model):
     """Largest head of a request."""
     max_connections_per_endpoint: Annotated[int, Field(ge=1, le=65_536)] = 512
     """Connections that one router opens to one endpoint at most."""
+    max_requests_per_version: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Requests that one router's worker has under way at one version at most; more go to stable, or get 503."""
+    slow_start: Annotated[int, Milliseconds("0s", "1h")] = 10_000
+    """How long an endpoint that is new, or came back, takes less than its share; 0s gives it all at once."""
 
 
 # The object
