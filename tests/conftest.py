@@ -23,6 +23,7 @@ MAKE_CLUSTER = "`make cluster` builds it, in five to ten minutes, with Go 1.26 o
 HOW_TO_GET = {
     "prometheus": "apt-get install prometheus (Debian, Ubuntu), or the binary of a release from prometheus.io on PATH",
     "nginx": "apt-get install nginx (Debian, Ubuntu); it is in /usr/sbin",
+    "curl": "apt-get install curl",
     "haproxy": "apt-get install haproxy (Debian, Ubuntu); it is in /usr/sbin",
     **dict.fromkeys(("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm"), MAKE_CLUSTER),
 }
