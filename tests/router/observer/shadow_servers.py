@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -114,7 +115,7 @@ def huge(total: int, announced: bool) -> Handler:
 
 
 @asynccontextmanager
-async def serving(handler: Handler):
+async def serving(handler: Handler, tls: ssl.SSLContext | None = None):
     """The endpoint at which `handler` serves."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -127,9 +128,9 @@ async def serving(handler: Handler):
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(quiet, "127.0.0.1", 0)
+    server = await asyncio.start_server(quiet, "127.0.0.1", 0, ssl=tls)
     try:
-        yield Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])
+        yield Endpoint("127.0.0.1", server.sockets[0].getsockname()[1], tls=tls is not None)
     finally:
         server.close()
         for task in tasks:

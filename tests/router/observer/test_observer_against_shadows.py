@@ -16,7 +16,8 @@ from router.observer import observer as observer_module
 from router.observer.observer import Observer
 from router.observer.records import RecordLog
 from router.observer.tallies import Tallies
-from router.tls import Client, Followed
+from router.tls import Client, Followed, Server
+from tests.router.authority import Authority
 from tests.router.observer.shadow_servers import (
     Sound,
     copy_of,
@@ -40,10 +41,10 @@ KEY = b"k" * 32
 class Bench:
     """An observer without its process: what it counted and what it would write."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: Client) -> None:
         self.tallies = Tallies(folder / "shadows.json", "boot", Log("test"))
         self.records = RecordLog(folder / "records", Log("test"))
-        self.observer = Observer(self.tallies, self.records, KEY, Followed(Client(), Log("test")))
+        self.observer = Observer(self.tallies, self.records, KEY, Followed(tls, Log("test")))
 
     @property
     def counted(self) -> ShadowCounters:
@@ -63,9 +64,12 @@ class Bench:
         return self.counted
 
 
-def observing(folder: Path, work: Callable[[Bench], Awaitable[None]]) -> None:
+SYSTEM = Client()
+
+
+def observing(folder: Path, work: Callable[[Bench], Awaitable[None]], tls: Client = SYSTEM) -> None:
     async def run() -> None:
-        bench = Bench(folder)
+        bench = Bench(folder, tls)
         try:
             await work(bench)
         finally:
@@ -93,6 +97,24 @@ def test_a_copy_is_replayed_compared_and_recorded(tmp_path: Path) -> None:
         assert b'"verdict":"disagree"' in line.content
 
     observing(tmp_path, work)
+
+
+@pytest.mark.parametrize(("is_trusted", "pairs"), [(True, 1), (False, 0)])
+def test_a_shadow_over_tls_is_verified_by_the_authority_that_is_given(
+    tmp_path: Path, is_trusted: bool, pairs: int
+) -> None:
+    authority = Authority(tmp_path)
+    server = Server((authority.make("shadow", "127.0.0.1"),)).context()
+
+    async def work(bench: Bench) -> None:
+        sound = Sound(lambda body: v2_answer(4))
+        async with serving(sound, server) as endpoint:
+            bench.observer.follow(plan_for(endpoint))
+            bench.observer.take(copy_of(1))
+            counted = await bench.settled()
+        assert (counted.pairs, len(sound.seen)) == (pairs, pairs)
+
+    observing(tmp_path, work, Client(authority.ca) if is_trusted else SYSTEM)
 
 
 def test_connections_are_kept_and_never_more_than_allowed_at_a_time(tmp_path: Path) -> None:
