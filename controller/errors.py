@@ -3,6 +3,7 @@
     ControllerError
     ├── StoreUnavailable    nothing was written: keep the state in hand and try again later
     │   └── StoreRefused    not before a person mends the object
+    ├── NotSeenYet          what a decision needs is being looked at: decide when it was seen, in a moment
     ├── StoreConflict       somebody else wrote first: read again and decide anew, now
     ├── NotLeader           another controller may be writing: write nothing, publish nothing
     ├── NotTakenHere        this store takes that from people only: the message says how
@@ -23,6 +24,10 @@ class StoreUnavailable(ControllerError):
 
 class StoreRefused(StoreUnavailable):
     """What a person wrote is such that nothing can be written beside it: it has to be mended; trying soon is no use."""
+
+
+class NotSeenYet(ControllerError):
+    """What a decision needs is looked at for the first time in this life; who asked is told when it was seen."""
 
 
 class StoreConflict(ControllerError):

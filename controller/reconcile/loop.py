@@ -5,6 +5,7 @@ logged with its traceback and retried: one rollout's bug stops no other rollout.
 """
 
 import asyncio
+import random
 import traceback
 from collections.abc import Callable
 from typing import Final
@@ -15,11 +16,12 @@ from controller.telemetry import Metrics
 from headgate.log import Log
 
 BACKOFF_FIRST_S: Final = 0.5
-RESYNC_S: Final = 30.0
-"""A rollout at rest is looked at this often, whatever happens."""
+RESYNC_S: Final = 180.0
+"""A rollout at rest is looked at about this often (a quarter more or less), whatever happens: for what nobody told."""
 
-WORKERS: Final = 64
-"""So many reconciles wait for the API server or a model server at once; what they compute takes turns anyway."""
+WORKERS: Final = 16
+"""So many reconciles may wait for the API server at once, as many as it is asked by threads: more would wait for those,
+and their deadlines with them."""
 
 
 class Loop:
@@ -63,7 +65,8 @@ class Loop:
             )
             outcome = Retry(repr(error))
         self._metrics.reconciled(_word(outcome), asyncio.get_running_loop().time() - started)
-        self._reconciled.add(key)
+        if not (isinstance(outcome, Again) and outcome.is_early):
+            self._reconciled.add(key)
         self._schedule(key, outcome)
 
     def _schedule(self, key: str, outcome: Done | Again | Retry | Gone) -> None:
@@ -71,8 +74,8 @@ class Loop:
             self._failures.pop(key, None)
         match outcome:
             case Done():
-                self._queue.add_after(key, RESYNC_S)
-            case Again(at):
+                self._queue.add_after(key, RESYNC_S * random.uniform(0.75, 1.25))  # noqa: S311  no secret
+            case Again(at, _):
                 self._queue.add_after(key, max(at - self._now(), 0.01))
             case Retry(why, within_s):
                 failures = self._failures[key] = self._failures.get(key, 0) + 1

@@ -27,7 +27,7 @@ from controller.core.status import (
     VersionObserved,
 )
 from controller.core.warming import subject
-from controller.errors import NotLeader, StoreConflict, StoreRefused, StoreUnavailable
+from controller.errors import NotLeader, NotSeenYet, StoreConflict, StoreRefused, StoreUnavailable
 from controller.ports import (
     Compiled,
     Direct,
@@ -48,6 +48,9 @@ from headgate.log import Log
 STORE_BACKOFF_S: Final = 2.0
 """A store that cannot be written is tried again this soon: meanwhile only decreases are in force."""
 
+SEEN_S: Final = 1.0
+"""What was not seen yet is looked at again so soon, should nobody tell before."""
+
 LEAVING_S: Final = 1.0
 """What keeps a rollout that shall go from going is looked at so often."""
 
@@ -61,9 +64,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Reconcile again at this time (Unix seconds), or when something happens before."""
+    """Reconcile again at this time (Unix seconds), or when something happens before. `is_early`: nothing was decided,
+    since what that needs was not seen yet."""
 
     at: float
+    is_early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,8 @@ class Reconciler:
             if isinstance(compiled, str):
                 return await self._stall(stored, compiled)
             return await self._reconcile(stored, compiled)
+        except NotSeenYet:
+            return Again(self._now() + SEEN_S, is_early=True)
         except StoreConflict:
             return Again(self._now())
         except NotLeader as error:

@@ -157,7 +157,7 @@ class KubernetesWorkloads:
         self._copies.looks(key, (*looked, *self.entrance.looked(key)))
         for identity, source in sources.items():
             if isinstance(source, UrlVersion):
-                seen[identity] = await self._urls.observed((key, identity), source)
+                seen[identity] = self._urls.observed((key, identity), source)
         return seen
 
     async def apply(self, key: str, documents: Documents, running: Mapping[str, Workload]) -> None:

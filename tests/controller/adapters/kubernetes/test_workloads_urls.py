@@ -5,9 +5,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from controller.adapters.kubernetes.urls import Urls
+import pytest
+
+from controller.adapters.kubernetes.urls import FIRSTS_MAX, Urls
 from controller.adapters.kubernetes.workloads import read_source
 from controller.adapters.processes.version import UrlVersion
+from controller.core.status import VersionObserved
+from controller.errors import NotSeenYet
 from headgate.log import Log
 
 KEY = "a/fraud"
@@ -42,11 +46,21 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def seen_of(urls: Urls, port: int, name: str = "x") -> VersionObserved:
+    """What is seen of it, once anything was."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return urls.observed((KEY, name), at(port))
+            except NotSeenYet:
+                await asyncio.sleep(0.01)
+
+
 def test_a_controller_that_has_just_started_sees_what_answers() -> None:
     async def story() -> None:
         async with listening() as (port, _):
             urls = Urls(lambda key: None, Log("test"))
-            seen = await urls.observed((KEY, "x"), at(port))
+            seen = await seen_of(urls, port)
             assert [endpoint.port for endpoint in seen.endpoints] == [port]
             await urls.close()
 
@@ -59,7 +73,7 @@ def test_what_does_not_answer_holds_nobody_up_for_long() -> None:
             pass
         urls = Urls(lambda key: None, Log("test"))
         async with asyncio.timeout(30):
-            seen = await urls.observed((KEY, "x"), at(port))
+            seen = await seen_of(urls, port)
         assert seen.endpoints == ()
         assert f"127.0.0.1:{port} is not ready: connecting: Connection refused" in seen.message
         await urls.close()
@@ -72,18 +86,44 @@ def test_only_what_shall_run_is_asked_and_a_change_is_told() -> None:
         told: list[str] = []
         urls = Urls(told.append, Log("test"))
         async with listening() as (port, asked):
-            await urls.observed((KEY, "x"), at(port))
+            await seen_of(urls, port)
             urls.apply(KEY, [])
             await asyncio.sleep(0)
             asked.clear()
-            seen = await urls.observed((KEY, "x"), at(port))
+            seen = await seen_of(urls, port)
             assert (seen.endpoints, seen.message) == ((), "it is not asked now")
             told.clear()
             urls.apply(KEY, [("x", at(port))])
             await until(lambda: told == [KEY])
-            assert (await urls.observed((KEY, "x"), at(port))).endpoints
+            assert (await seen_of(urls, port)).endpoints
             assert asked
         await until(lambda: len(told) > 1)
+        await urls.close()
+
+    asyncio.run(story())
+
+
+def test_nobody_waits_for_a_first_answer_and_who_asked_is_told_of_it() -> None:
+    async def story() -> None:
+        told: list[str] = []
+        urls = Urls(told.append, Log("test"))
+        async with listening() as (port, _):
+            with pytest.raises(NotSeenYet, match="v7"):
+                urls.observed((KEY, "x"), at(port))
+            await until(lambda: bool(told))
+            await until(lambda: bool(urls.observed((KEY, "x"), at(port)).endpoints))
+        await urls.close()
+
+    asyncio.run(story())
+
+
+def test_more_than_are_asked_at_once_are_all_seen_at_last() -> None:
+    async def story() -> None:
+        urls = Urls(lambda key: None, Log("test"))
+        async with listening() as (port, _):
+            names = [f"x{number}" for number in range(3 * FIRSTS_MAX)]
+            seen = await asyncio.gather(*(seen_of(urls, port, name) for name in names))
+            assert all(one.endpoints for one in seen)
         await urls.close()
 
     asyncio.run(story())
