@@ -44,6 +44,7 @@ SITUATIONS = (
     "the controller dies while a hook is under way",
     "no controller, and it burns",
     "an existing Service in front",
+    "a running Deployment is adopted",
     "two controllers",
     "two rollouts on one target",
     "scaled to zero",

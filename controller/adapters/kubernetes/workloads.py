@@ -128,11 +128,12 @@ class KubernetesWorkloads:
         """The identity of the version that a Deployment's template means for the rollout; "" if it means none."""
         port = number(self._rollout(key), "spec", "port")
         pods = adopted.pods_of(found, key, text(found, "metadata", "name"), port)
-        return (
-            ""
-            if isinstance(pods, str)
-            else self._managed.revisions(key, pods.template, pods.port)[0].identity
-        )
+        if isinstance(pods, str):
+            return ""
+        try:
+            return self._managed.revisions(key, pods.template, pods.port)[0].identity
+        except Unreadable:
+            return ""
 
     async def observe(self, key: str, documents: Documents) -> Mapping[str, VersionObserved]:
         """What is seen of each version; StoreUnavailable while the cluster has never been read."""
