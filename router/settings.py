@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from router.core.counters import WORKERS_MAX
+from router.core.reach import LOOPBACK, Reach
 from router.files import SOCKET_PATH_BYTES_MAX
 from router.proxy.options import PLAIN, Options
 from router.supervisor.sockets import Address, SocketPath
@@ -76,6 +77,13 @@ class Settings:
             raise Invalid(
                 f"--admin {self.admin}: not on loopback, so it needs --token-file to know who may ask"
             )
+
+    @property
+    def reach(self) -> Reach:
+        """Where model servers may be: also on this machine, if plan or controllers are on it."""
+        allowed = self.serving.reach.allowed
+        is_here = all(is_loopback(urlsplit(url).hostname or "") for url in self.controllers)
+        return Reach((*allowed, *LOOPBACK)) if allowed is not None and is_here else self.serving.reach
 
     def _check_listening(self) -> None:
         if not self.listen:

@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from headgate.wire.plan import RoutePlan
 from router import tls
 from router.agent import planfile, plans
 from router.agent.shared import attach
+from router.core import reach
 from router.core.channel import RUN_FILES
 from router.core.counters import SERVING
 from router.proxy import options
@@ -109,7 +110,7 @@ def commands(settings: Settings, run: Path, opened: Opened, router: str) -> list
     python = (sys.executable, "-m")
     here = ("--run", str(run))
     told = [word for one in opened.listen_fds for word in ("--fd", str(one))] + options.words(
-        settings.serving
+        replace(settings.serving, reach=settings.reach)
     )
     workers = [
         Command(
@@ -134,7 +135,7 @@ def commands(settings: Settings, run: Path, opened: Opened, router: str) -> list
 
 
 def _observer_words(settings: Settings) -> list[str]:
-    words = tls.client_words(settings.serving.upstream_tls)
+    words = [*tls.client_words(settings.serving.upstream_tls), *reach.words(settings.reach)]
     if settings.access_log is None:
         return words
     return [

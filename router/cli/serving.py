@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from router import tls
+from router.core.reach import Reach, networks
 from router.proxy.options import CONNECTIONS_MAX, Options, Senders, senders
 from router.settings import Invalid
 
@@ -42,6 +43,13 @@ _OPTIONS: Final = (
         "--upstream-cert", type=_FILE, help="The certificate shown to model servers that ask for one."
     ),
     click.option("--upstream-key", type=_FILE, help="Its key."),
+    click.option(
+        "--upstream-allow",
+        metavar="NETWORK",
+        multiple=True,
+        help="Ask model servers there although it is a network that is refused: loopback (unless plan or controller are"
+        " on this machine), link-local, a cloud's metadata, multicast. Repeatable.",
+    ),
     click.option(
         "--proxy-protocol-from",
         metavar="NETWORK",
@@ -104,6 +112,7 @@ def serving_of(given: dict[str, Any]) -> tuple[Options, str | None]:
         access_log=share if access_log else 0.0,
         names_version=given.pop("version_header"),
         tells_timing=given.pop("server_timing"),
+        reach=_reach(given.pop("upstream_allow")),
     )
     return found, access_log
 
@@ -135,3 +144,10 @@ def _senders(texts: tuple[str, ...]) -> Senders:
         return senders(texts)
     except ValueError as error:
         raise Invalid(f"--proxy-protocol-from: {error}; a network such as 10.0.0.0/8, or unix") from error
+
+
+def _reach(texts: tuple[str, ...]) -> Reach:
+    try:
+        return Reach(networks(texts))
+    except ValueError as error:
+        raise Invalid(f"--upstream-allow: {error}; a network such as 169.254.7.0/24") from error

@@ -17,7 +17,9 @@ import uvloop
 
 from headgate.log import Log
 from router import tls
+from router.core import reach
 from router.core.channel import RUN_FILES, Assignment, Report
+from router.core.reach import Reach
 from router.files import socket_path
 from router.observer.access import STDERR, AccessFile
 from router.observer.agent import AgentLine
@@ -33,7 +35,7 @@ FLUSH_S: Final = 0.25
 class Process:
     """The observer of one run directory."""
 
-    def __init__(self, run: Path, log: Log, upstream: tls.Client, access_log: str) -> None:
+    def __init__(self, run: Path, log: Log, upstream: tls.Client, may_reach: Reach, access_log: str) -> None:
         """`access_log` is where its lines go. Unusable if `upstream` names files that are of no use."""
         self._run = run
         self._log = log
@@ -41,7 +43,7 @@ class Process:
         self._tallies = Tallies(run / RUN_FILES.shadows, _boot(run), log)
         self._tls = tls.Followed(upstream, log)
         self._access = AccessFile(access_log, log)
-        self._observer = Observer(self._tallies, self._records, secrets.token_bytes(32), self._tls)
+        self._observer = Observer(self._tallies, self._records, secrets.token_bytes(32), self._tls, may_reach)
         self._agent = AgentLine(socket_path(run, RUN_FILES.agent_socket), self._follow, log)
         self._intake = Intake(
             socket_path(run, RUN_FILES.observer_socket), self._observer.take, log, self._access.take
@@ -147,13 +149,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m router.observer", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the router's run directory")
     tls.add_client_to(parser)
+    reach.add_to(parser)
     parser.add_argument("--access-log", default=STDERR, help="where the workers' lines go; - is stderr")
     given = parser.parse_args()
     run: Path = given.run
     output = Log("observer")
     gc.set_threshold(50_000, 20, 50)  # each pair makes hundreds of objects and no cycles
     try:
-        process = Process(run, output, tls.client_of(given), given.access_log)
+        process = Process(run, output, tls.client_of(given), reach.told(given), given.access_log)
         uvloop.run(_serve(process))
     except (OSError, ValueError, KeyError, tls.Unusable) as error:
         output.error("the observer cannot start", run=run, why=str(error)[:300])

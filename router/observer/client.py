@@ -6,6 +6,7 @@ may share.
 """
 
 import asyncio
+import errno
 import socket
 from collections import deque
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import httptools
 
 from headgate.wire.plan import Endpoint
 from router.core.join import Answer, Reason, Refused
+from router.core.reach import Reach
 from router.tls import Followed
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -227,8 +229,9 @@ class _Pool:
 class Client:
     """Exchanges with any number of endpoints."""
 
-    def __init__(self, tls: Followed) -> None:
+    def __init__(self, tls: Followed, reach: Reach) -> None:
         self._tls = tls
+        self._reach = reach
         self._pools: dict[Endpoint, _Pool] = {}
 
     def least_busy(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
@@ -289,10 +292,21 @@ class Client:
 
     async def _connect(self, endpoint: Endpoint) -> _Connection:
         loop = asyncio.get_running_loop()
+        self._check_reach(endpoint.host)
         transport, connection = await loop.create_connection(
             _Connection, endpoint.host, endpoint.port, ssl=self._tls.context if endpoint.tls else None
         )
+        try:
+            self._check_reach(str(transport.get_extra_info("peername")[0]))
+        except OSError:
+            connection.abort()
+            raise
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
+
+    def _check_reach(self, host: str) -> None:
+        why = self._reach.refusal(host)
+        if why:
+            raise OSError(errno.EACCES, why)

@@ -13,6 +13,7 @@ from typing import Final
 from headgate.redaction import Unredactable
 from router.core.channel import Assignment, Copy
 from router.core.join import Answer, Outcome, Refused, join
+from router.core.reach import ANYWHERE, Reach
 from router.core.replay import refusal, request_for
 from router.core.sketch import Pairing
 from router.observer.client import ByteBudget, Client, Limits
@@ -64,15 +65,17 @@ class _Lane:
 class Observer:
     """Takes copies; its counters and records are in the `tallies` and `records` it was given."""
 
-    def __init__(self, tallies: Tallies, records: RecordLog, key: bytes, tls: Followed) -> None:
-        """`key` is the secret of hashed fields, `tls` how shadows are spoken to where their endpoints want it."""
+    def __init__(
+        self, tallies: Tallies, records: RecordLog, key: bytes, tls: Followed, reach: Reach = ANYWHERE
+    ) -> None:
+        """`key` is the secret of hashed fields, `tls` how shadows are spoken to, `reach` where they may be."""
         self.plans = Plans()
         self._tallies = tallies
         self._records = records
         self._key = key
         self._copies = ByteBudget(COPY_BYTES_MAX)
         self._answers = ByteBudget(ANSWER_BYTES_MAX)
-        self._client = Client(tls)
+        self._client = Client(tls, reach)
         self._lanes: dict[str, _Lane] = {}
         self._early: deque[Copy] = deque()
         self._tasks: set[asyncio.Task[None]] = set()

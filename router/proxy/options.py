@@ -7,11 +7,13 @@ all there is.
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
 from router import tls
+from router.core import reach
+from router.core.reach import ANYWHERE, Network, Reach, networks
 
 CONNECTIONS_MAX: Final = 16_384
 """Clients' connections to one worker, unless told otherwise: about 250 MB of them, all idle."""
@@ -21,8 +23,6 @@ UNIX: Final = "unix"
 
 SYSTEM: Final = tls.Client()
 """Model servers are verified by the system's authorities."""
-
-Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,7 @@ class Senders:
 
 def senders(texts: Sequence[str]) -> Senders:
     """From networks such as `10.0.0.0/8`, single addresses, and `unix`. ValueError says which is none."""
-    networks = tuple(ip_network(text) for text in texts if text != UNIX)
-    return Senders(networks, UNIX in texts)
+    return Senders(networks([text for text in texts if text != UNIX]), UNIX in texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,7 @@ class Options:
     access_log: float = 0.0
     names_version: bool = True
     tells_timing: bool = False
+    reach: Reach = ANYWHERE
 
 
 PLAIN: Final = Options()
@@ -72,6 +72,7 @@ def words(options: Options) -> list[str]:
     return [
         *_server_words(options.server_tls),
         *tls.client_words(options.upstream_tls),
+        *reach.words(options.reach),
         *_other_words(options),
     ]
 
@@ -79,6 +80,7 @@ def words(options: Options) -> list[str]:
 def add_to(parser: ArgumentParser) -> None:
     """Teach a parser what `words` writes."""
     tls.add_client_to(parser)
+    reach.add_to(parser)
     for name in ("--tls-cert", "--tls-key", "--proxy-protocol-from"):
         parser.add_argument(name, action="append", default=[])
     parser.add_argument("--tls-client-ca", type=Path)
@@ -103,6 +105,7 @@ def read(given: Namespace) -> Options:
         access_log=given.access_log_sample,
         names_version=not given.no_version_header,
         tells_timing=given.server_timing,
+        reach=reach.told(given),
     )
 
 

@@ -5,6 +5,7 @@ stay. One that no plan names any more loses its idle connections at once and the
 """
 
 import asyncio
+import errno
 from collections.abc import Iterable
 from random import getrandbits
 from time import monotonic
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from headgate.wire.plan import Endpoint
 from router.core.balance import HEALTHY, pair, takes
+from router.core.reach import ANYWHERE, Reach
 from router.tls import Followed
 
 if TYPE_CHECKING:
@@ -26,16 +28,29 @@ _IDLE_MAX: Final = 256
 class Address:
     """One endpoint as this worker knows it. `load` counts its exchanges and connection attempts under way.
 
+    `complaint` is why it gave no connection, as far as that was said in the log; empty if it gives one.
     `usable_since` is the instant from which it is usable: when it was first named, or the end of its last ejection.
     """
 
     __slots__ = (
-        *("authority", "connections", "endpoint", "health", "idle", "is_retired", "load", "tls"),
-        "usable_since",
+        *(
+            "authority",
+            "complaint",
+            "connections",
+            "endpoint",
+            "health",
+            "idle",
+            "is_retired",
+            "load",
+            "reach",
+        ),
+        *("tls", "usable_since"),
     )
 
-    def __init__(self, endpoint: Endpoint, tls: Followed) -> None:
+    def __init__(self, endpoint: Endpoint, tls: Followed, reach: Reach) -> None:
         self.endpoint = endpoint
+        self.reach = reach
+        self.complaint = ""
         self.authority = _authority(endpoint)
         self.tls = tls if endpoint.tls else None
         self.health = HEALTHY
@@ -75,6 +90,7 @@ class Address:
         """An exchange with it went well, whatever the model said."""
         if self.health.failures or self.health.ejections:
             self.health = HEALTHY
+            self.complaint = ""
 
     def failed(self, now: float) -> bool:
         """A connection to it failed, broke or was silent too long; whether that ejected it."""
@@ -89,10 +105,11 @@ class Address:
 class Addresses:
     """All endpoints of the plan that runs, by address."""
 
-    __slots__ = ("_known", "_tls")
+    __slots__ = ("_known", "_reach", "_tls")
 
-    def __init__(self, tls: Followed) -> None:
+    def __init__(self, tls: Followed, reach: Reach = ANYWHERE) -> None:
         self._tls = tls
+        self._reach = reach
         self._known: dict[Endpoint, Address] = {}
 
     def of(self, endpoints: Iterable[Endpoint]) -> list[Address]:
@@ -100,7 +117,7 @@ class Addresses:
         found = []
         for endpoint in endpoints:
             if endpoint not in self._known:
-                self._known[endpoint] = Address(endpoint, self._tls)
+                self._known[endpoint] = Address(endpoint, self._tls, self._reach)
             found.append(self._known[endpoint])
         return found
 
@@ -165,9 +182,13 @@ def _authority(endpoint: Endpoint) -> bytes:
 
 
 async def connect(address: Address, timeout_s: float, factory: "type[Upstream]") -> "Upstream":
-    """A new connection. OSError if it is refused or the name unknown, TimeoutError if it takes too long."""
+    """A new connection. OSError if it is refused or the name unknown, TimeoutError if it takes too long.
+
+    A name is looked at again once it is connected to: it may stand for an address that may not be asked.
+    """
     loop = asyncio.get_running_loop()
     endpoint = address.endpoint
+    _check_reach(address, endpoint.host)
     async with asyncio.timeout(timeout_s):
         _, upstream = await loop.create_connection(
             lambda: factory(address),
@@ -176,4 +197,15 @@ async def connect(address: Address, timeout_s: float, factory: "type[Upstream]")
             ssl=address.tls.context if address.tls else None,
             server_hostname=endpoint.host if address.tls else None,
         )
+    try:
+        _check_reach(address, str(upstream.transport.get_extra_info("peername")[0]))
+    except OSError:
+        upstream.close()
+        raise
     return upstream
+
+
+def _check_reach(address: Address, host: str) -> None:
+    why = address.reach.refusal(host)
+    if why:
+        raise OSError(errno.EACCES, why)

@@ -161,7 +161,8 @@ class Sending(ABC):
         """A new connection, for this exchange or, if it ended meanwhile, for whoever comes next."""
         try:
             upstream = await connect(address, self.limits.connect_timeout_ms / 1000, Upstream)
-        except (OSError, TimeoutError, UnicodeError):
+        except (OSError, TimeoutError, UnicodeError) as error:
+            self._complain(address, error)
             if not self._is_over:
                 self._retry_elsewhere(address)
             return
@@ -169,6 +170,15 @@ class Sending(ABC):
             address.put(upstream, self._worker.now)
         else:
             self._send(upstream)
+
+    def _complain(self, address: Address, error: Exception) -> None:
+        """Say why an endpoint gives no connection: once, until it does or the reason is another."""
+        why = getattr(error, "strerror", None) or str(error) or "it takes too long"
+        if why != address.complaint:
+            address.complaint = why
+            self._worker.log.warning(
+                "endpoint gives no connection", endpoint=address.authority.decode(), why=why
+            )
 
     def _retry_elsewhere(self, address: Address) -> None:
         """No connection: nobody saw the request, so another endpoint may have it."""

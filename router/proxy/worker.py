@@ -58,7 +58,7 @@ class Worker:
         self.cells = self.block.cells
         self.ledger = Ledger(self.block)
         self.upstream_tls = Followed(self.options.upstream_tls, self.log)
-        self.addresses = Addresses(self.upstream_tls)
+        self.addresses = Addresses(self.upstream_tls, self.options.reach)
         self.trips = TripsFile(run / RUN_FILES.trips)
         self.guardian = Guardian(self._counters)
         self.sink = CopySink(str(socket_path(run, RUN_FILES.observer_socket)), self.cells, self.log)

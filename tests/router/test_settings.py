@@ -1,8 +1,12 @@
 """What a router may be started with."""
 
+from pathlib import Path
+
 import pytest
 
-from router.settings import Invalid, default_router, is_loopback, parse_address
+from router.core.reach import Reach
+from router.proxy.options import Options
+from router.settings import Invalid, Settings, default_router, is_loopback, parse_address
 from router.supervisor.sockets import Address
 
 
@@ -37,3 +41,22 @@ def test_the_default_id_is_the_same_after_a_restart_and_fit_for_the_wire() -> No
     first, again = (default_router(Address("127.0.0.1", 8080)) for _ in range(2))
     assert first == again
     assert first.endswith(":8080")
+
+
+@pytest.mark.parametrize(
+    ("controllers", "is_here"),
+    [((), True), (("http://127.0.0.1:7000",), True), (("https://headgate.ml.svc:7000",), False)],
+)
+def test_model_servers_may_be_on_this_machine_if_plan_or_controller_are(
+    controllers: tuple[str, ...], is_here: bool
+) -> None:
+    found = Settings(
+        rollout="ml/fraud",
+        listen=(Address("127.0.0.1", 0),),
+        admin=Address("127.0.0.1", 0),
+        run=Path("run"),
+        controllers=controllers,
+        serving=Options(reach=Reach(())),
+    )
+    assert (found.reach.refusal("127.0.0.1") == "") == is_here
+    assert found.reach.refusal("169.254.169.254")

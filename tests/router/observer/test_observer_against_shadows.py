@@ -12,6 +12,7 @@ from headgate.log import Log
 from headgate.wire.plan import Capture, Endpoint, PlanVersion, Shadow
 from headgate.wire.telemetry import ShadowCounters
 from router.core.channel import Assignment
+from router.core.reach import Reach
 from router.observer import observer as observer_module
 from router.observer.observer import Observer
 from router.observer.records import RecordLog
@@ -115,6 +116,22 @@ def test_a_shadow_over_tls_is_verified_by_the_authority_that_is_given(
         assert (counted.pairs, len(sound.seen)) == (pairs, pairs)
 
     observing(tmp_path, work, Client(authority.ca) if is_trusted else SYSTEM)
+
+
+def test_a_shadow_on_an_address_that_is_refused_gets_no_copy(tmp_path: Path) -> None:
+    async def run() -> None:
+        bench = Bench(tmp_path, SYSTEM)
+        guarded = Observer(bench.tallies, bench.records, KEY, Followed(SYSTEM, Log("test")), Reach(()))
+        sound = Sound(lambda body: v2_answer(4))
+        async with serving(sound) as endpoint:
+            guarded.follow(plan_for(endpoint))
+            guarded.take(copy_of(1))
+            await until(lambda: guarded.is_idle, 60)
+        await guarded.close()
+        assert (bench.counted.pairs, sound.connections) == (0, 0)
+        assert bench.counted.shadow_failed == 1
+
+    asyncio.run(run())
 
 
 def test_connections_are_kept_and_never_more_than_allowed_at_a_time(tmp_path: Path) -> None:

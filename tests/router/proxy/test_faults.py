@@ -329,6 +329,26 @@ def test_stable_is_tried_even_when_all_its_endpoints_are_ejected(tmp_path: Path)
     run(test())
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["by its address", "by a name"])
+@pytest.mark.parametrize("is_allowed", [False, True], ids=["refused", "allowed"])
+def test_a_model_server_on_an_address_that_is_refused_is_not_asked(
+    tmp_path: Path, host: str, is_allowed: bool
+):
+    async def test() -> None:
+        allows = [] if not is_allowed else ["--upstream-allow", "127.0.0.0/8"]
+        async with models(Model()) as (model,):
+            plan = plan_of(version("v1", endpoints=(Endpoint(host, model.port),)))
+            async with serving(tmp_path, plan, words=["--guard-upstreams", *allows]) as router:
+                got = await ask(router, get())
+                assert got.status == (200 if is_allowed else 502)
+                assert await ask(router, get())
+                said = router.log_text().count("is loopback: allow it with --upstream-allow")
+                assert said == (0 if is_allowed else 1)
+            assert bool(model.seen) == is_allowed
+
+    run(test())
+
+
 def test_endpoints_that_have_all_they_may_are_503_and_recover(tmp_path: Path):
     gate = asyncio.Event()
 
