@@ -103,6 +103,24 @@ def test_an_authority_that_is_replaced_while_a_poll_hangs_is_followed(bench: Ben
     assert "unreachable" not in agent.log()
 
 
+def test_a_leader_at_another_address_must_prove_to_be_who_was_asked_for(bench: Bench, tmp_path: Path) -> None:
+    authority, ca = made_authority(time.time()), tmp_path / "ca.crt"
+    ca.write_bytes(authority.certificate)
+    follower = bench.controller(tls=serving(authority, "localhost").context)
+    stranger = bench.controller(tls=serving(authority, "somebody-else").context)
+    leader = bench.controller(tls=serving(authority, "localhost").context)
+    stranger.plan = leader.plan = bench.plan()
+    follower.url = f"https://localhost:{follower.port}"
+    follower.answer_status, follower.location = 421, stranger.url
+    agent = bench.agent()
+    bench.worker(agent.run)
+    agent.follow(follower, "--controller-ca", str(ca))
+    bench.until(lambda: "Hostname mismatch" in agent.log(), "the stranger is refused")
+    assert not stranger.polls
+    follower.location = leader.url
+    bench.until(lambda: leader.acknowledged(leader.plan), "the leader, at its own address, is followed")
+
+
 @pytest.mark.parametrize(
     "text", [b"nothing", b"\xff", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
 )
