@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.cluster import kserve
 from tests.cluster.testbed.cluster import Testbed
 from tests.cluster.testbed.kubelet import READY, UNREADY, Kubelet
 from tests.cluster.versions import apply, deployment, running, seeing, service, version
+from tests.cluster.whole import Whole, install, rollout, until
 
 DOCUMENT: dict[str, Any] = {"name": "v8", "inferenceService": "fraud-v8"}
 
@@ -140,3 +142,28 @@ def test_an_address_that_cannot_be_routed_to_is_named(
             assert seen.endpoints == ()
 
     running(story)
+
+
+@pytest.mark.timeout(400)
+def test_a_rollout_of_inference_services_is_ramped_and_promoted_while_one_without_any_says_so(
+    cluster: Testbed, namespace: str, known: None, tmp_path: Path
+) -> None:
+    install(cluster)
+    with Whole(cluster, namespace, tmp_path) as whole:
+        for name in ("v1", "v2"):
+            address = whole.model(name)["url"]
+            whole.kubectl("apply", "--filename", "-", stdin=kserve.written(f"sum-{name}"))
+            kserve.says(cluster, namespace, f"sum-{name}", "True", at=address)
+        versions = [{"name": name, "inferenceService": f"sum-{name}"} for name in ("v1", "v2")]
+        lost = rollout([{"name": "v1", "inferenceService": "nowhere"}])
+        whole.start()
+        whole.apply(rollout(versions))
+        whole.apply({**lost, "metadata": {"name": "lost"}})
+        with whole.load() as load:
+            whole.target("v2")
+            until("v2 is promoted", lambda: whole.status().get("stableVersion") == "v2", 120, whole.says)
+            load.stop()
+        assert load.answers["v2"] > 0
+        load.without_loss()
+        said = f"there is no InferenceService {namespace}/nowhere"
+        until("the other says so", lambda: said in whole.status("lost").get("message", ""), 60, whole.says)
