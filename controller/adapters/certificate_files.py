@@ -41,7 +41,7 @@ class CertificateFiles:
             try:
                 self.load()
                 self._told = ""
-            except (OSError, Unusable) as error:
+            except Exception as error:  # noqa: BLE001  the outermost frame; mostly OSError and Unusable
                 if str(error) != self._told:
                     self._told = str(error)
                     self._log.error("the serving certificate stays what it was", why=error)

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import random
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -126,6 +127,9 @@ class Authority:
                 await asyncio.sleep(backoff.failed(error.retry_after_s))
             except Unusable as error:
                 self._tell(str(error))
+                await asyncio.sleep(self._look_s)
+            except Exception as error:  # noqa: BLE001  the outermost frame: without renewal nobody is let in one day
+                self._tell(f"{error!r}, {traceback.format_exc(limit=-4)}")
                 await asyncio.sleep(self._look_s)
             else:
                 self._told = ""

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -95,8 +96,15 @@ class Secrets:
                 continue
 
     async def _look(self, name: str, gate: asyncio.Semaphore) -> None:
-        async with gate:
-            digest, trouble = await self._read(name)
+        try:
+            async with gate:
+                digest, trouble = await self._read(name)
+        except Exception as error:  # noqa: BLE001  the outermost frame: one odd Secret must not stop the others
+            trace = "".join(traceback.format_tb(error.__traceback__, -4))  # its text might quote the content
+            self._log.error(
+                "reading a tracked Secret failed", secret=name, why=type(error).__name__, traceback=trace
+            )
+            return
         asked = self._asked.get(name)
         if asked is None or (digest, trouble) in (("", ""), (asked.digest, asked.trouble)):
             return

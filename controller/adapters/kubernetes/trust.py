@@ -5,6 +5,7 @@ else, and takes it away with the last rollout; at rest nothing is written.
 """
 
 import asyncio
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -72,11 +73,16 @@ class Trust:
 
     async def _all(self) -> bool:
         """Bring every namespace up to date; False if one is to be tried again."""
-        wanted, bundle = self._namespaces(), self._bundle()
-        there = {key.partition("/")[0] for key in self._published.keys()}  # noqa: SIM118  no mapping
-        done = [await self._one(namespace, bundle) for namespace in sorted(wanted)] if bundle else []
-        done += [await self._one(namespace, "") for namespace in sorted(there - wanted)]
-        return all(done)
+        try:
+            wanted, bundle = self._namespaces(), self._bundle()
+            there = {key.partition("/")[0] for key in self._published.keys()}  # noqa: SIM118  no mapping
+            done = [await self._one(namespace, bundle) for namespace in sorted(wanted)] if bundle else []
+            done += [await self._one(namespace, "") for namespace in sorted(there - wanted)]
+            return all(done)
+        except Exception as error:  # noqa: BLE001  the outermost frame: routers must hear of a new authority
+            trace = traceback.format_exc(limit=-4)
+            self._log.error("publishing authorities failed", why=repr(error), traceback=trace)
+            return False
 
     async def _one(self, namespace: str, bundle: str) -> bool:
         """Have the bundle in the namespace, or with "" nothing of ours; False if that failed."""
