@@ -15,7 +15,7 @@ from controller.crd import crds
 from tests.cluster.testbed.cluster import Testbed, wait_for
 from tests.cluster.testbed.kubelet import READY, Health, Kubelet, Pod
 from tests.cluster.versions import deployment, service
-from tests.cluster.whole import Whole, install, rollout, until
+from tests.cluster.whole import NAME, Whole, install, rollout, until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -33,8 +33,12 @@ class Bad:
     words: Sequence[str]
 
 
+def behind(service_name: str, port: int | str = 80, version: str = "v1") -> Json:
+    return {"name": version, "service": {"name": service_name, "port": port}}
+
+
 def brought(port: int | str = 80, name: str = "backend") -> Json:
-    return {"versions": [{"name": "v1", "service": {"name": name, "port": port}}]}
+    return {"versions": [behind(name, port)]}
 
 
 def made(cpu: str, image: str = "model:1") -> Json:
@@ -234,7 +238,7 @@ def test_each_says_what_is_wrong_in_its_message_a_condition_and_one_event_and_th
         store_anyhow(gateway_api, people)
         people.create(named("first-route", routed("shared", rules=["model"])))
         whole.start()
-        whole.apply(rollout([whole.model("v1"), whole.model("v2")]))
+        whole.apply(rollout([whole.model("v1"), whole.model("v2"), behind("absent", version="v3")]))
         until("the first has its route", lambda: _moves(people, "first-route"), WITHIN_S, whole.says)
         for name, bad in BAD.items():
             people.create(named(name, bad.spec))
@@ -244,12 +248,17 @@ def test_each_says_what_is_wrong_in_its_message_a_condition_and_one_event_and_th
         with whole.load() as load:
             whole.controller.stop()
             whole.controller.start()
+            whole.target("v3")
+            until("v3 is told of", lambda: people.events(NAME), WITHIN_S, whole.says)
+            assert "there is no Service" in whole.status()["message"]
+            assert people.condition(NAME, "Stalled")["status"] == "False"
             whole.target("v2")
             until("v2 is promoted", lambda: whole.status().get("stableVersion") == "v2", WITHIN_S, whole.says)
             load.stop()
         load.without_loss()
         for name, bad in {**BAD, **STORED, "no-object": NO_OBJECT}.items():
             people.told_once(name, bad)
+        people.told_once(NAME, Bad({}, ("v3 cannot become ready", "there is no Service")), "NotReady")
 
 
 def _moves(people: People, rollout_name: str) -> bool:
