@@ -245,6 +245,7 @@ async def _serve(
         now=time.time,
         on_recorded=on_recorded,
         log=log,
+        leads=cluster.leadership.is_leader,
     )
     loop = Loop(reconciler, queue, cluster.metrics, time.time, log)
     deps = Deps(

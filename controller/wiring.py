@@ -173,6 +173,7 @@ async def _build(settings: LocalSettings) -> tuple[Local, Any]:
         now=time.time,
         on_recorded=on_recorded,
         log=log,
+        leads=lambda: True,  # nobody else has the store
     )
     loop = Loop(reconciler, queue, metrics, time.time, log)
     await _apply(settings, store)

@@ -99,7 +99,8 @@ class Reconciler:
     """Brings one rollout after another to what its spec, the evidence and its people ask for.
 
     `compile_document` gives what a stored document means, or the sentence that says why it means nothing.
-    `on_recorded(key, decision)` is told of every decision once it is in force.
+    `on_recorded(key, decision)` is told of every decision once it is in force. `leads()`: does this controller lead
+    now? Only then is anything in force before its record.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Reconciler:
         on_recorded: Callable[[str, Decision | None], None],
         log: Log,
         entrance: Entrance = DIRECT,
+        leads: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._entrance = entrance
@@ -131,6 +133,7 @@ class Reconciler:
         self._metrics = metrics
         self._now = now
         self._on_recorded = on_recorded
+        self._leads = leads
         self._log = log
         self._ahead: dict[str, Ahead] = {}
         self._leaving: set[str] = set()
@@ -298,7 +301,7 @@ class Reconciler:
         crash decides the same before any plan of theirs is out.
         """
         decreases = decision.plan is not None and _only_decreases(before, decision.status)
-        if decreases and any(answer.is_accepted for answer in decision.actions):
+        if decreases and any(answer.is_accepted for answer in decision.actions) and self._leads():
             self._go_ahead(stored.key, decision, analysis)
         key = stored.key
         document = _retargeted(stored.document, decision.target) if decision.target is not None else None

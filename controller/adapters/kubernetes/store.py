@@ -58,6 +58,9 @@ TIMEOUT_S: Final = 5.0
 RECORDS_MAX: Final = 50
 EVENTS_MAX: Final = 50
 MEMBER_TRIES: Final = 5
+MEMBERS_AT_ONCE: Final = 4
+"""So many first polls of routers are noted at once: a thousand that come together, as after an upgrade, would take all
+threads to the API server, and the deadlines of decisions would pass in the queue behind them."""
 PAST_MAX: Final = 10_000
 ORPHAN_S: Final = 10.0
 """An action may be applied before its rollout; after this long its rollout does not come any more."""
@@ -156,6 +159,7 @@ class KubernetesStore:
         self._past: dict[str, int] = {}
         self._epoch = 0
         self._news = asyncio.Event()
+        self._members_turn = asyncio.Semaphore(MEMBERS_AT_ONCE)
 
     # What the reconciler reads.
 
@@ -613,7 +617,7 @@ class KubernetesStore:
     async def _change_members(self, key: str, change: Callable[[list[str]], list[str]]) -> None:
         """Write who counts now. Nobody decides on it alone, so another writer is no reason to ask anybody again."""
         for tries in range(MEMBER_TRIES):
-            async with self._lock(key):
+            async with self._members_turn, self._lock(key):
                 found = self._find(key)
                 if found is None or (members := change(_routers(found))) == _routers(found):
                     return

@@ -158,6 +158,7 @@ class Scene:
             now=lambda: self.now,
             on_recorded=lambda key, decision: self.told.append(decision),
             log=Log("test"),
+            leads=lambda: True,
         )
 
     def write(self, **document: object) -> None:

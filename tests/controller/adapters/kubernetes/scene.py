@@ -141,6 +141,7 @@ class Scene:
             now=lambda: self.now,
             on_recorded=self._recorded,
             log=Log("test"),
+            leads=lambda: self.is_leader,
         )
 
     async def crash(self) -> None:
