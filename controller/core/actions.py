@@ -113,7 +113,8 @@ def _promote(draft: Draft, action: Action) -> str | None:
         compiled = drafts.compiled_steps(draft, candidate)
         present = steps.at(compiled, candidate.step)
         after = steps.first_of_stage(compiled, present.stage + 1)
-        return len(compiled) - 1 if after == len(compiled) and present.weight < FULL else after
+        is_full = present.weight == FULL and candidate.issued_generation
+        return len(compiled) - 1 if after == len(compiled) and not is_full else after
 
     return _pass_to(draft, action, next_stage)
 
@@ -124,7 +125,8 @@ def _promote_full(draft: Draft, action: Action) -> str | None:
     def full(candidate: Candidate) -> int:
         compiled = drafts.compiled_steps(draft, candidate)
         first = next(index for index, step in enumerate(compiled) if step.weight == FULL)
-        return first if candidate.step < first else len(compiled)
+        is_full = candidate.step >= first and candidate.issued_generation
+        return len(compiled) if is_full else first
 
     return _pass_to(draft, action, full)
 

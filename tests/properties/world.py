@@ -397,7 +397,8 @@ class World:
         self.evidence = {check.name: (Verdict.PASS, Lack.NONE, False) for check in CHECKS}
         self.pairs, self.actions, self.looping, self.failing = 1000, [], set(), set()
         self.spec = replace(self.spec, paused=False, policy=DecisionPolicy(), schedule=ALWAYS)
-        self.entrance = replace(self.entrance, way=Way.LED) if self.entrance is not None else None
+        if self.entrance is not None:
+            self.entrance = replace(self.entrance, way=Way.LED, message="", is_stuck=False)
         self._mend()
         for router in self.routers.values():
             router.is_gone, router.pinned, router.trips = False, None, ()

@@ -64,6 +64,16 @@ def test_a_promote_does_not_take_back_a_promote_full_that_waits():
     assert weight(story) == 10_000
 
 
+@pytest.mark.parametrize("verb", ["promote", "promote-full"])
+def test_a_person_who_passes_what_has_not_begun_yet_does_not_pass_its_only_step(verb):
+    story = told("target v2", stages="full")
+    say(story, f"ann: {verb} v2")
+    for line in ("v2 ready", "routers run the plan", "routers run the plan", "wait 2s"):
+        story.tell(line)
+    assert story.status.stable is not None
+    assert story.status.stable.name == "v2", story.status.message
+
+
 def test_a_promote_does_not_get_around_an_approval():
     story = on_trial("errors says undecided", stages="canary 5% every 5s, approval, canary 50% every 5s")
     assert "stage 2 is an approval" in say(story, "ann: promote-full v2")
