@@ -27,6 +27,7 @@ from controller.adapters.kubernetes.events import Events
 from controller.adapters.kubernetes.gateway import Gateways, Routers
 from controller.adapters.kubernetes.httproute import Wanted, wanted
 from controller.adapters.kubernetes.leases import Elector, Timing
+from controller.adapters.kubernetes.membership import Membership
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.store import GROUP, VERSION, KubernetesStore
 from controller.adapters.kubernetes.store import PLURAL as ROLLOUTS
@@ -208,6 +209,15 @@ async def _serve(
         stack.push_async_callback(_ended, asyncio.create_task(part))
     if cluster.serving is not None:
         stack.push_async_callback(_ended, asyncio.create_task(cluster.serving.lead()))
+    membership = Membership(
+        cluster.registry,
+        cluster.workloads.pods,
+        store.keys,
+        time.time,
+        log,
+        are_pods=settings.token_file is None,
+    )
+    stack.push_async_callback(_ended, asyncio.create_task(membership.run()))
     stack.push_async_callback(store.flush)
     counters = PrometheusCounters(settings.providers)
     stack.push_async_callback(counters.close)

@@ -20,6 +20,7 @@ from controller.adapters.kubernetes.inference import Inference
 from controller.adapters.kubernetes.managed import Managed
 from controller.adapters.kubernetes.objects import owner_of
 from controller.adapters.kubernetes.raw import mapping, number, text
+from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.secrets import Secrets, Unreadable
 from controller.adapters.kubernetes.urls import Urls
 from controller.adapters.processes.version import UrlVersion, at_url
@@ -73,6 +74,11 @@ class KubernetesWorkloads:
     async def close(self) -> None:
         """Ask no URL any more. Everything that serves goes on serving."""
         await self._urls.close()
+
+    @property
+    def pods(self) -> Reflector:
+        """The copy of all pods that this controller looks after."""
+        return self._copies.pods
 
     def revisions(self, key: str, document: Object) -> tuple[Revision, ...] | Fault:
         """The versions of a rollout with a pod template, or with that of a Deployment, the present one first, or why
