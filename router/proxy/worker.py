@@ -222,7 +222,7 @@ class Worker:
         self._is_following = True
         try:
             await self._listeners.refresh()
-            if await asyncio.to_thread(self.upstream_tls.refresh):
+            if bool(self.options.upstream_tls.files()) and await asyncio.to_thread(self.upstream_tls.refresh):
                 self.addresses.close_idle(float("inf"))
         finally:
             self._is_following = False
