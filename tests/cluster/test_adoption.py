@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 
 from controller.adapters.kubernetes import adopted
 from tests.cluster.fronts import FRONT, TAKING, recording
+from tests.cluster.rights import is_granted
+from tests.cluster.test_rbac import USER, roles
 from tests.cluster.test_takeover import OLD, ROUTERS, Scene
-from tests.cluster.testbed.cluster import Testbed
+from tests.cluster.testbed.cluster import Testbed, wait_for
 from tests.cluster.testbed.kubelet import Kubelet
 from tests.cluster.versions import deployment, service
 from tests.cluster.whole import HEADGATE, NAME, Whole, install, rollout, until
@@ -25,10 +28,17 @@ HAD = 3
 
 @pytest.fixture
 def scene(cluster: Testbed, namespace: str, tmp_path: Path) -> Iterator[Scene]:
-    """As for a take-over; the Deployment `front` has three pods, and is called v1."""
+    """As for a take-over; the Deployment `front` has three pods, and is called v1. The controller has its Role only."""
     install(cluster)
+    for role in roles():
+        name = role["metadata"]["name"]
+        cluster.kubectl("-n", namespace, "apply", "-f", "-", stdin=role)
+        cluster.kubectl("-n", namespace, "create", "rolebinding", name, f"--role={name}", f"--user={USER}")
+    for role in roles():
+        granted = partial(is_granted, cluster, namespace, USER, role["rules"][-1])
+        wait_for(granted, "the authorizer knows the Role")
     with ExitStack() as stack:
-        whole = stack.enter_context(Whole(cluster, namespace, tmp_path))
+        whole = stack.enter_context(Whole(cluster, namespace, tmp_path, user=USER))
         made = Scene(whole, stack.enter_context(recording(cluster, namespace)))
         stack.enter_context(Kubelet(cluster, namespace, health=made.health))
         running = deployment(FRONT, HAD)
@@ -42,7 +52,7 @@ def scene(cluster: Testbed, namespace: str, tmp_path: Path) -> Iterator[Scene]:
 
 def adopting(how: str, **spec: Any) -> dict[str, Any]:
     """A rollout that adopts the Deployment; checks ask for nothing, so that nobody has to send requests."""
-    document = rollout([], checks=[], traffic=TAKING, replicas=HAD, **spec)
+    document = rollout([], **{"checks": [], "traffic": TAKING, "replicas": HAD, **spec})
     for name in ("target", "initialStable", "versions"):
         del document["spec"][name]
     reference = {"kind": "Deployment", "name": FRONT, "scaleDown": how}
@@ -165,17 +175,25 @@ def test_an_earlier_template_is_written_back_and_who_scales_by_hand_is_not_fough
     assert scene.history.gaps() == []
 
 
-def test_a_deployment_that_is_not_there_is_named_and_one_keeps_its_pods_while_others_are_fewer(
+def test_a_deployment_that_is_not_there_is_named_and_one_keeps_its_pods_while_somebody_needs_them(
     scene: Scene,
 ) -> None:
     scene.pod("r1")
-    document = adopting("onSuccess")
+    document = adopting("onSuccess", replicas=1)
     document["spec"]["workloadRef"]["name"] = "none"
     scene.whole.apply(document)
     said = f"there is no Deployment {scene.whole.namespace}/none"
     assert said in scene.whole.phase_is("Stalled")["message"]
     document["spec"]["workloadRef"]["name"] = FRONT
-    document["spec"]["replicas"] = 1
     scene.whole.apply(document)
     scene.saying("has 3 of its 3 pods as long as replicas is 1")
+    (pod, *_) = json.loads(scene.whole.kubectl("get", "pods", "-l", OLD, "-o", "json").stdout)["items"]
+    hashed = {"pod-template-hash": pod["metadata"]["labels"]["pod-template-hash"], "app": FRONT}
+    scene.whole.kubectl("apply", "-f", "-", stdin=service("alone", selector=hashed))
+    document["spec"]["replicas"] = HAD
+    scene.whole.apply(document)
+    scene.saying("keeps its pods", f"Service {scene.whole.namespace}/alone leads to them alone")
     assert adopted.replicas_of(old(scene)) == HAD
+    scene.whole.kubectl("delete", "service", "alone")
+    replicas_are(scene, 0)
+    assert scene.history.gaps() == []

@@ -94,19 +94,18 @@ class Adoptions:
         return to
 
     async def _demand_others(self, wish: Wish, live: Object) -> None:
-        """Waits unless every Service that selects its pods has a ready one of somebody else."""
-        labels = mapping(live, "spec", "template", "metadata", "labels")
+        """Waits unless every Service that leads to its pods leads to a ready one of somebody else, too."""
+        path = path_of("", "v1", PODS, wish.namespace)
+        found = items(await self._api.get(path, body_bytes_max=LIST_BYTES_MAX), "items")
+        own = [pod for pod in found if key_of(live) in by_deployment(pod)]
+        others = [pod for pod in found if pod not in own]
         for service in self._copies.services.values():
             to = takeover.destination_of(service)
-            is_of_it = text(service, "metadata", "namespace") == wish.namespace and to.selector
-            if not is_of_it or not to.selector.items() <= labels.items():
+            if text(service, "metadata", "namespace") != wish.namespace or not to.selector:
                 continue
-            path, params = path_of("", "v1", PODS, wish.namespace), {"labelSelector": str(to)}
-            found = items(await self._api.get(path, params, body_bytes_max=LIST_BYTES_MAX), "items")
-            others = [pod for pod in found if wish.deployment not in by_deployment(pod)]
-            if not takeover.reached(others, to):
+            if takeover.reached(own, to) and not takeover.reached(others, to):
                 raise Waits(
-                    f"Deployment {wish.deployment} keeps its pods: Service {key_of(service)} leads to them alone; "
+                    f"Deployment {key_of(live)} keeps its pods: Service {key_of(service)} leads to them alone; "
                     "lead it to the rollout's (traffic.router.takeOver), or delete it"
                 )
 

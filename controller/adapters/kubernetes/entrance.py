@@ -41,8 +41,14 @@ from headgate.wire.plan import RoutePlan
 SETTLE_S: Final = 2.0
 """How long after the EndpointSlices say so every node is taken to know where a Service leads."""
 
+ANEW_S: Final = 0.1
+"""What somebody else wrote meanwhile is looked at anew so soon: their write is on its way here."""
+
 AGAIN_S: Final = 2.0
-"""What was refused, or waits for what nobody tells of, is tried again so soon."""
+"""What was refused is tried again so soon."""
+
+LATER_S: Final = 10.0
+"""What waits for something that nobody may tell of is looked at again so soon."""
 
 Object = Mapping[str, Any]
 
@@ -54,7 +60,7 @@ class _Notes:
     `said` and `is_stuck`: why its Service or its Deployment is not as it shall be. `led` is the UID of the Service that
     was seen to lead to the routers, `settled` the same once everybody knew, `who` changed it at which resourceVersion.
     `left` are Services that were led elsewhere just now, each with where, and since when its EndpointSlices say so (0:
-    not yet).
+    not yet). `timer`: when it is looked at again.
     """
 
     said: str = ""
@@ -63,6 +69,7 @@ class _Notes:
     settled: str = ""
     who: tuple[str, str] = ("", "")
     left: dict[str, tuple[Destination, float]] = field(default_factory=dict)
+    timer: asyncio.TimerHandle | None = None
 
 
 class Entrances:
@@ -132,10 +139,12 @@ class Entrances:
             await self._bring(wish, notes, status, plan, routers)
         except Waits as why:
             notes.said, notes.is_stuck = str(why), why.is_stuck
+            self._again(key, LATER_S)
         except Fenced as error:
             raise NotLeader(str(error)) from error
         except Conflict:
-            self._again(key, 0.0)  # somebody else wrote: it is looked at anew
+            self._again(key, ANEW_S)
+            return False  # somebody else wrote: it is looked at anew
         except ApiError as error:
             notes.said = f"it is tried again: {error}"
             self._again(key, AGAIN_S)
@@ -164,7 +173,9 @@ class Entrances:
 
     def forget(self, key: str) -> None:
         """There is no such rollout any more."""
-        self._notes.pop(key, None)
+        notes = self._notes.pop(key, None)
+        if notes is not None and notes.timer is not None:
+            notes.timer.cancel()
 
     # --- what is asked for, and what is --------------------------------------------------------------------------
 
@@ -351,7 +362,17 @@ class Entrances:
         self._copies.services.put(await self._api.merge_patch(path, patch))
 
     def _again(self, key: str, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds, self._on_change, key)
+        """Look again after so many seconds, or when that was to be done anyway if that is earlier."""
+        notes, loop = self._of(key), asyncio.get_running_loop()
+        if notes.timer is not None and notes.timer.when() <= loop.time() + seconds:
+            return
+        if notes.timer is not None:
+            notes.timer.cancel()
+        notes.timer = loop.call_later(seconds, self._due, key)
+
+    def _due(self, key: str) -> None:
+        self._of(key).timer = None
+        self._on_change(key)
 
 
 def _unproven(status: Status, plan: RoutePlan | None) -> str:
