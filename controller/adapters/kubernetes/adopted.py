@@ -95,9 +95,10 @@ def note_of(deployment: Object) -> Note | None:
 
 
 def by_adopter(deployment: Object) -> Iterator[str]:
-    """For an index: `namespace/name` of the rollout that changed the Deployment's replicas."""
+    """For an index: `namespace/name` of the rollout that changed the Deployment's replicas; a rollout of another
+    namespace did not, whatever the note says."""
     note = note_of(deployment)
-    if note is not None:
+    if note is not None and note.by.partition("/")[0] == text(deployment, "metadata", "namespace"):
         yield note.by
 
 

@@ -76,9 +76,10 @@ def note_of(service: Object) -> Note | None:
 
 
 def by_taker(service: Object) -> Iterator[str]:
-    """For an index: `namespace/name` of the rollout that took the Service over."""
+    """For an index: `namespace/name` of the rollout that took the Service over; a rollout of another namespace did not,
+    whatever the note says."""
     note = note_of(service)
-    if note is not None:
+    if note is not None and note.by.partition("/")[0] == text(service, "metadata", "namespace"):
         yield note.by
 
 
@@ -108,6 +109,9 @@ def unfit(service: Object | None, key: str, name: str) -> str:
     if len(ports) != 1 or text(ports[0], "protocol") not in ("", "TCP"):
         named = ", ".join(text(one, "name") or str(number(one, "port")) for one in ports)
         return f"{what} has the ports {named}, and routers serve one, over TCP: move the others to a Service of their own"
+    for policy in ("externalTrafficPolicy", "internalTrafficPolicy"):
+        if text(service, "spec", policy) == "Local":
+            return f"{what} has {policy}: Local, so nodes without a router pod would drop its requests: set it to Cluster"
     return ""
 
 

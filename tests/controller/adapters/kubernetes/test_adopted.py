@@ -100,6 +100,13 @@ def test_a_note_that_cannot_be_read_is_none(note: str) -> None:
     assert adopted.note_of(deployment(annotations={adopted.NOTE: note})) is None
 
 
+def test_a_note_of_another_namespace_makes_a_deployment_nobodys_there() -> None:
+    elsewhere = deployment(HTTP, namespace="web")
+    noted = patched(elsewhere, adopted.scaling(elsewhere, KEY, 4, 1))
+    assert adopted.note_of(noted) == Note(KEY, 4, 1)
+    assert list(adopted.by_adopter(noted)) == []
+
+
 def test_it_is_whole_when_all_pods_of_its_present_template_are_ready() -> None:
     one = deployment(HTTP)
     assert adopted.replicas_of(deployment(HTTP, replicas=None)) == 1

@@ -122,6 +122,14 @@ def test_a_note_that_cannot_be_read_is_none(note: str) -> None:
     assert list(takeover.by_taker(found)) == []
 
 
+def test_a_note_of_another_namespace_makes_a_service_nobodys_there() -> None:
+    elsewhere = service()
+    elsewhere["metadata"]["namespace"] = "web"
+    noted = patched(elsewhere, takeover.taking(elsewhere, KEY))
+    assert takeover.note_of(noted) == Note(KEY, OLD)
+    assert list(takeover.by_taker(noted)) == []
+
+
 NOTED = {
     "annotations": {takeover.NOTE: json.dumps({"by": "ml/other", "selector": {"a": "b"}, "targetPort": 1})}
 }
@@ -134,6 +142,11 @@ UNFIT: list[tuple[dict[str, Any] | None, str]] = [
     ({"spec": {"clusterIP": "None"}}, "is headless"),
     ({"spec": {"ports": [{"name": "web", "port": 80}, {"port": 9090}]}}, "has the ports web, 9090"),
     ({"spec": {"ports": [{"name": "dns", "port": 53, "protocol": "UDP"}]}}, "over TCP"),
+    (
+        {"spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}},
+        "has externalTrafficPolicy: Local",
+    ),
+    ({"spec": {"internalTrafficPolicy": "Local"}}, "nodes without a router pod would drop its requests"),
 ]
 
 
@@ -146,6 +159,8 @@ def test_a_service_that_cannot_be_taken_over_is_named_with_what_to_do(
     assert said.startswith(("Service ml/front", "there is no Service ml/front"))
     assert sentence in said
     assert takeover.unfit(service(), KEY, "front") == ""
+    everywhere = service(externalTrafficPolicy="Cluster", internalTrafficPolicy="Cluster")
+    assert takeover.unfit(everywhere, KEY, "front") == ""
 
 
 def test_only_pods_that_are_ready_and_have_the_port_are_reached() -> None:
