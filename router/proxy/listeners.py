@@ -160,14 +160,14 @@ class _Announced:
             return
         opened.setblocking(False)
         async with asyncio.timeout(worker.limits.header_timeout_ms / 1000):
-            source = await _source(opened)
+            source = await announced(opened)
         loop = asyncio.get_running_loop()
         await loop.connect_accepted_socket(
             lambda: Client(worker, source or peer), opened, **_tls(self._context)
         )
 
 
-async def _source(opened: socket.socket) -> str | None:
+async def announced(opened: socket.socket) -> str | None:
     """The address in the header, which is taken off the socket, and not a byte more."""
     begin = await _exactly(opened, pp.BEGIN_BYTES)
     if pp.begins_v1(begin):
@@ -194,6 +194,8 @@ async def _line(opened: socket.socket, begin: bytes) -> bytes:
         if len(line) >= pp.V1_BYTES_MAX:
             raise pp.Malformed(f"no end of line within {pp.V1_BYTES_MAX} bytes")
         line += await _exactly(opened, 1)
+        if line.endswith(b"\r\n"):
+            break
         try:
             ahead = opened.recv(pp.V1_BYTES_MAX - len(line), socket.MSG_PEEK)
         except BlockingIOError:

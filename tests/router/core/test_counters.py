@@ -61,7 +61,20 @@ def test_every_cell_of_a_column_is_read_back_as_the_count_it_was_written_for():
     seen = [n for group in groups for n in (*(getattr(group, name) for name in names), *group.latency)]
     seen += [found.other, found.saved_by_stable, found.retries, found.ejections]
     seen += [found.bytes_in, found.bytes_out, found.in_flight, *found.in_flight_ages]
-    assert seen == list(cells)
+    times = [group + c.LATENCY_US for group in (c.PICKED, c.MATCHED, c.SELECTED, c.HALF)]
+    assert seen == [cell for cell in cells if cell not in times]
+    assert c.read_seconds(buffer, 0, "v") == (c.PICKED + c.LATENCY_US) / 1e6
+
+
+def test_causes_are_summed_over_workers_and_outlive_them():
+    buffer = file_of(2)
+    for index in range(2):
+        block = c.Block(buffer, index)
+        for number, cause in enumerate(c.CAUSES):
+            block.cells[c.cause_cell(cause)] += number
+        block.begin(4711, 0)
+    assert c.read_causes(buffer) == {cause: 2 * number for number, cause in enumerate(c.CAUSES)}
+    assert c.cause_cell("one that has no name here") == c.cause_cell("other")
 
 
 def test_a_column_given_to_another_identity_is_empty_and_says_so():

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from headgate.log import Log
+from headgate.reach import Reach
 from headgate.wire.plan import Capture, Endpoint, PlanVersion, Shadow
 from headgate.wire.telemetry import ShadowCounters
 from router.core.channel import Assignment
-from router.core.reach import Reach
 from router.observer import observer as observer_module
 from router.observer.observer import Observer
 from router.observer.records import RecordLog

@@ -1,9 +1,12 @@
 """How clients get to a worker: over TLS, Unix sockets and behind the PROXY protocol, as real clients do."""
 
 import asyncio
+import fcntl
 import signal
 import socket
 import ssl
+import sys
+import termios
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +17,7 @@ import pytest
 
 from headgate.wire.plan import Endpoint, Limits
 from router.core.proxy_protocol import SIGNATURE
+from router.proxy.listeners import announced
 from router.tls import Pair
 from tests.router.authority import Authority
 from tests.router.proxy.proxy_world import (
@@ -458,6 +462,29 @@ def test_models_are_told_the_client_that_a_known_sender_names_in_every_chunking(
             assert not router.causes()
 
     run(test())
+
+
+@pytest.mark.parametrize(
+    "header", [V1, V2, LOCAL, b"PROXY UNKNOWN\r\n"], ids=["v1", "v2", "local", "unknown"]
+)
+def test_not_a_byte_after_the_header_is_taken_wherever_it_is_cut(header: bytes):
+    async def test() -> None:
+        for cut in range(len(header)):
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                theirs.setblocking(False)
+                reading = asyncio.create_task(announced(theirs))
+                ours.sendall(header[:cut])
+                await until(lambda theirs=theirs: not _unread(theirs), "the first piece is taken")
+                ours.sendall(header[cut:] + get())
+                await asyncio.wait_for(reading, PATIENCE_S)
+                assert theirs.recv(1000) == get(), cut
+
+    run(test())
+
+
+def _unread(opened: socket.socket) -> int:
+    return int.from_bytes(fcntl.ioctl(opened, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @pytest.mark.parametrize(
