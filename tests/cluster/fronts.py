@@ -1,6 +1,6 @@
 """What the tests of a Service that is taken over share: the Service, router pods, and whether it always led to somebody."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -41,21 +41,29 @@ class History:
         return [where for index, where in enumerate(told) if index == 0 or told[index - 1] != where]
 
     def gaps(self, name: str = FRONT) -> list[str]:
-        """Each write, since its first ready pod, after which the Service selected nothing ready; a sentence each."""
-        written = sorted([*self.pods.versions, *self.services.of(name)], key=_version)
-        pods, service = dict[str, Object](), dict[str, Any]()
-        found, began = list[str](), False
-        for one in written:
-            if one["metadata"]["name"] == name:
-                service = dict(one)
-            else:
-                pods[one["metadata"]["name"]] = one
-            to = takeover.destination_of(service) if service else None
-            led = takeover.reached(pods.values(), to) if to is not None else []
-            began = began or bool(led)
-            if began and not led:
-                found.append(f"at {_version(one)}: {to} selects nothing ready; {_states(pods)}")
-        return found
+        """As `gaps`, of what was recorded so far."""
+        return gaps(self.services.of(name), tuple(self.pods.versions))
+
+
+def gaps(services: Sequence[Object], pods: Sequence[Object]) -> list[str]:
+    """Each write, since its first ready pod, after which the Service selected nothing ready; a sentence each.
+
+    `services` are the versions of the one Service, `pods` those of all pods, each in any order.
+    """
+    there, to, found, began = dict[str, Object](), None, list[str](), False
+    written = [
+        (_version(one), one, is_pod) for is_pod, all_of in ((False, services), (True, pods)) for one in all_of
+    ]
+    for version, one, is_pod in sorted(written, key=lambda entry: entry[0]):
+        if is_pod:
+            there[one["metadata"]["name"]] = one
+        else:
+            to = takeover.destination_of(one)
+        led = takeover.reached(there.values(), to) if to is not None else []
+        began = began or bool(led)
+        if began and not led:
+            found.append(f"at {version}: {to} selects nothing ready; {_states(there)}")
+    return found
 
 
 def _version(one: Object) -> int:
