@@ -29,7 +29,7 @@ from router.core.counters import ENDPOINTS_REVISION, EPOCH, SERVING, STATE, Bloc
 from router.supervisor.rundir import RunDirectory, claim
 from router.supervisor.sockets import Address, address_of, listen
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 ROLLOUT = "ml/fraud"
 
 

@@ -20,7 +20,7 @@ from headgate.wire.telemetry import VersionCounters
 from router.core import counters as c
 from router.core.channel import RUN_FILES, Assignment, Frames, Hello, Report, frame
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """Long enough for any machine; a test that waits this long has failed."""
 
 
