@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from headgate.reach import Reach
 
+from headgate.reach import Reach
 from router.proxy.options import Options
 from router.settings import Invalid, Settings, default_router, is_loopback, parse_address
 from router.supervisor.sockets import Address

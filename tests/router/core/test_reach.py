@@ -3,8 +3,8 @@
 from argparse import ArgumentParser
 
 import pytest
-from headgate.reach import ANYWHERE, LOOPBACK, Reach, networks
 
+from headgate.reach import ANYWHERE, LOOPBACK, Reach, networks
 from router.core.reach import add_to, told, words
 
 

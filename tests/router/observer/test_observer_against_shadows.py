@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from headgate.reach import Reach
 
 from headgate.log import Log
+from headgate.reach import Reach
 from headgate.wire.plan import Capture, Endpoint, PlanVersion, Shadow
 from headgate.wire.telemetry import ShadowCounters
 from router.core.channel import Assignment
