@@ -288,11 +288,10 @@ async def _serve(
 def _connect(settings: ClusterSettings) -> Cluster:
     """The parts that every replica has, also one that does not lead; nothing is sent yet."""
     log = Log("controller")
-    api = Api.connect(
-        Settings(context=settings.context, kubeconfig=settings.kubeconfig, namespace=settings.namespace)
-    )
+    home = settings.home or settings.namespace
+    api = Api.connect(Settings(context=settings.context, kubeconfig=settings.kubeconfig, namespace=home))
     leadership: Leadership = _elector(api, settings, log) if settings.leader_election else Alone()
-    namespace = None if settings.all_namespaces else api.namespace
+    namespace = None if settings.all_namespaces else settings.namespace or api.namespace
     queue, changes = WorkQueue(), Changes()
     writer = api.fenced(leadership.is_leader)
     serving = _serving(settings, api, writer, namespace, lambda: _namespaces(rollouts), log)

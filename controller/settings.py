@@ -32,7 +32,8 @@ class LocalSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """The controller of a cluster. `kubeconfig`, `context` and `namespace` are as kubectl's; `api_listen` is HOST:PORT.
+    """The controller of a cluster. `kubeconfig`, `context` and `namespace` are as kubectl's; `home` is the namespace of its own
+    Lease and Secret, None for `namespace`; `api_listen` is HOST:PORT.
     Leadership lasts `lease_s` without being renewed. With `is_tls` the API is served by TLS, for `api_names` too: with the
     certificate in `tls_cert` and its key in `tls_key`, or without these with one of an authority of its own.
 
@@ -44,6 +45,7 @@ class ClusterSettings:
     context: str | None = None
     namespace: str | None = None
     all_namespaces: bool = False
+    home: str | None = None
     api_listen: str = "127.0.0.1:7000"
     leader_election: bool = True
     lease_s: float = 15.0

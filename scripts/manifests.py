@@ -17,6 +17,26 @@ CHART: Final = Path("charts/headgate")
 HEADER: Final = "# Written by `make manifests` from {}; changes belong there.\n"
 
 _NAMESPACE: Final = ("  namespace: headgate\n", "  namespace: {{ .Release.Namespace }}\n")
+_WATCHED: Final = (
+    "metadata:\n  name: headgate-controller\n{0}",
+    "metadata:\n  name: headgate-controller\n"
+    "  {{- if and .Values.controller.namespace (not .Values.controller.allNamespaces) }}\n"
+    "  namespace: {{ .Values.controller.namespace }}\n"
+    "  {{- end }}\n"
+    "{0}",
+)
+_EVERYWHERE: Final = "kind: {{ if .Values.controller.allNamespaces }}Cluster{{ end }}"
+_RIGHTS: Final = (
+    _NAMESPACE,
+    *(
+        (_WATCHED[0].replace("{0}", after), _WATCHED[1].replace("{0}", after))
+        for after in ("rules:", "roleRef:")
+    ),
+    ("kind: RoleBinding\n", f"{_EVERYWHERE}RoleBinding\n"),
+    ("kind: Role\n", f"{_EVERYWHERE}Role\n"),
+)
+"""The Role and its RoleBinding, in the namespace of the rollouts, or of the whole cluster."""
+
 _RESOURCES: Final = """        resources:
           requests: {cpu: 50m, memory: 128Mi}
           limits: {memory: 512Mi}
@@ -28,6 +48,14 @@ _DEPLOYMENT: Final = (
         '        image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"\n'
         "        {{- with .Values.image.pullPolicy }}\n"
         "        imagePullPolicy: {{ . }}\n"
+        "        {{- end }}\n",
+    ),
+    (
+        "        - --namespace=$(NAMESPACE)\n",
+        "        {{- if .Values.controller.allNamespaces }}\n"
+        "        - --all-namespaces\n"
+        "        {{- else }}\n"
+        '        - --namespace={{ .Values.controller.namespace | default "$(NAMESPACE)" }}\n'
         "        {{- end }}\n",
     ),
     (
@@ -66,12 +94,14 @@ _DEPLOYMENT: Final = (
     ),
 )
 _TEMPLATES: Final[tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]] = (
-    ("rbac/controller.yaml", "", (_NAMESPACE,)),
+    ("rbac/controller.yaml", "", _RIGHTS),
     ("rbac/identity.yaml", "", (_NAMESPACE,)),
+    ("rbac/leader.yaml", "", (_NAMESPACE,)),
     ("rbac/people.yaml", ".Values.people.create", ()),
     ("rbac/tls.yaml", "not .Values.tls.secret", (_NAMESPACE,)),
     ("admission/rolloutactions.yaml", ".Values.admission.create", ()),
     ("controller/deployment.yaml", "", _DEPLOYMENT),
+    ("controller/disruption.yaml", "", ()),
     ("controller/secret.yaml", "not .Values.tls.secret", ()),
     ("controller/service.yaml", "", ()),
 )

@@ -53,6 +53,11 @@ class NameType(click.ParamType[str]):
 )
 @click.option("-A", "--all-namespaces", is_flag=True, help="Look after the rollouts of all namespaces.")
 @click.option(
+    "--home",
+    metavar="NAME",
+    help="The namespace of this controller's own Lease, Service and Secret headgate-tls.  [default: as --namespace]",
+)
+@click.option(
     "--api",
     type=AddressType(is_loopback_only=False),
     default="127.0.0.1:7000",
@@ -108,6 +113,7 @@ def controller(
     context: str | None,
     namespace: str | None,
     all_namespaces: bool,
+    home: str | None,
     api: str,
     is_tls: bool | None,
     tls_cert: Path | None,
@@ -141,6 +147,7 @@ def controller(
         context=context,
         namespace=namespace,
         all_namespaces=all_namespaces,
+        home=home,
         api_listen=api,
         is_tls=not is_loopback(api.rpartition(":")[0]) or tls_cert is not None if is_tls is None else is_tls,
         tls_cert=tls_cert,

@@ -43,8 +43,8 @@ ELSEWHERE: set[Right] = {
 
 
 def roles() -> list[dict[str, Any]]:
-    """The controller's Roles as they are committed: what it may with rollouts, and with its own certificates."""
-    files = [MANIFESTS / "rbac" / name for name in ("controller.yaml", "tls.yaml")]
+    """The controller's Roles as they are committed: what it may with rollouts, its lease and its certificates."""
+    files = [MANIFESTS / "rbac" / name for name in ("controller.yaml", "leader.yaml", "tls.yaml")]
     found = [document for file in files for document in yaml.safe_load_all(file.read_text())]
     return [document for document in found if document["kind"] == "Role"]
 
