@@ -27,6 +27,8 @@ class RoughWorld(World):
     errors: dict[str, str] = field(default_factory=dict)
     is_shared: bool = False
     old_plans: deque[RoutePlan] = field(default_factory=lambda: deque(maxlen=8))
+    is_route_unread: bool = False
+    """Is it not known now whether somebody changed what routers serve by?"""
     rewound: set[str] = field(default_factory=set)
     highest: dict[tuple[str, int], int] = field(default_factory=dict)
     """The largest share that may still be published of a try that failed, by identity and attempt."""
@@ -89,19 +91,28 @@ class RoughWorld(World):
         self._bring_to(decision)
 
     def first_version_struggles(self) -> None:
-        """How a world may begin: the first version crashes, comes up, and no router has asked for its plan yet."""
+        """How a world may begin: the first version cannot start, crashes, comes up, and no router has asked for its plan yet,
+        then one refuses it; between two looks a controller knows of none of that."""
         first = self.spec.version("v1")
         if first is None:
             return
         self.routers["r0"].seen_at = 0.0
         self.controller_reconciles()
+        self.troubled.add(first.identity)
+        for unread in (set(), {first.identity}, set()):
+            self.unread = unread
+            self.controller_reconciles()
+        self.troubled.clear()
         self.looping.add(first.identity)
         self.controller_reconciles()
         self.looping.clear()
         self.replicas[first.identity] = 1
         self.controller_reconciles()
         self.routers["r0"].seen_at = self.now
-        self.controller_reconciles()
+        for error in ("HTTPRoute a is somebody else's", ""):
+            self.errors = {"r0": error} if error else {}
+            for self.is_route_unread in (False, True, False):
+                self.controller_reconciles()
 
     def person_meets_the_moment(self) -> None:
         """Somebody asks for just what the present step is about, or about to refuse, and it is decided at once."""
@@ -338,7 +349,8 @@ class RoughWorld(World):
         """What is; a router that starts without a plan has not asked for one yet."""
         seen = super()._observed()
         asked = (r for r in seen.routers if self.routers[r.id].plan is not None or r.seen_at)
-        routers = tuple(replace(r, error=self.errors.get(r.id, "")) for r in asked)
+        override = None if self.is_route_unread else ""
+        routers = tuple(replace(r, error=self.errors.get(r.id, ""), override=override) for r in asked)
         return replace(seen, routers=routers)
 
     def _next(self) -> int:
