@@ -1,8 +1,8 @@
 """Digests of the Secrets that pod templates ask to have tracked: whether a content is another one, and nothing more of it.
 
 A Secret is read by its name alone, so that a Role can allow that one and no other; it is not listed and not watched but
-read again every half minute. Its content is hashed at once and let go. The hash is keyed with the Secret's UID, which
-only those know who may read it: whoever sees the digest cannot try passwords against it.
+read again every half minute. Its content is hashed at once and let go. The hash is keyed with the Secret's UID, so that
+no table of hashes finds it; UIDs are no secrets, and who knows this one can try short passwords against the digest.
 """
 
 import asyncio
