@@ -225,7 +225,7 @@ async def _serve(
     stack.push_async_callback(effects.close)
     gatherer = Gatherer(counters, queue.add)
     stack.push_async_callback(gatherer.close)
-    warmer = Warmer(WarmRequests(cluster.api).found, queue.add, log)
+    warmer = Warmer(WarmRequests(cluster.api).found, queue.add, log, settings.reach)
     stack.push_async_callback(warmer.close)
     compiler, next_at = cluster.compiler, dict[str, float | None]()
 
@@ -313,7 +313,12 @@ def _connect(settings: ClusterSettings) -> Cluster:
     rollouts = Reflector(api, path_of(GROUP, VERSION, ROLLOUTS, namespace), on_rollout, log=log)
     actions = Reflector(api, path_of(GROUP, VERSION, ACTIONS, namespace), on_action, log=log, index=INDEX)
     workloads = KubernetesWorkloads(
-        writer, namespace=namespace, rollout=rollouts.get, on_change=queue.add, log=log
+        writer,
+        namespace=namespace,
+        rollout=rollouts.get,
+        reach=settings.reach,
+        on_change=queue.add,
+        log=log,
     )
     compiler = Compiler(workloads.revisions)
     instance = os.environ.get("POD_NAME") or socket.gethostname()

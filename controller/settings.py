@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from controller.crd import Parsed
 from controller.crd.providers import Provider
+from headgate.reach import Reach
+
+NOTHING_SPECIAL: Final = Reach((), "--allow-address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class ClusterSettings:
     certificate in `tls_cert` and its key in `tls_key`, or without these with one of an authority of its own.
 
     `token_file`, if any, holds a token that may do everything, beside what the cluster knows; `providers`, `sinks` and `allowed_hooks` are as in local mode.
+    `reach` says which special addresses rollouts may have this controller ask.
     """
 
     token_file: Path | None
@@ -56,3 +61,4 @@ class ClusterSettings:
     providers: Mapping[str, Provider] = field(default_factory=dict)
     sinks: Mapping[str, str] = field(default_factory=dict)
     allowed_hooks: tuple[str, ...] = ()
+    reach: Reach = NOTHING_SPECIAL

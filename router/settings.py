@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from headgate.reach import LOOPBACK, Reach
 from router.core.counters import WORKERS_MAX
-from router.core.reach import LOOPBACK, Reach
 from router.files import SOCKET_PATH_BYTES_MAX
 from router.proxy.options import PLAIN, Options
 from router.supervisor.sockets import Address, SocketPath

@@ -43,7 +43,8 @@ class Controller:
         self.program = Program(
             name,
             [HEADGATE, "controller", "--kubeconfig", cluster.kubeconfig(user, namespace=namespace), "--api",
-             f"127.0.0.1:{self.port}", "--token-file", token_file, *options],
+             f"127.0.0.1:{self.port}", "--token-file", token_file,
+             "--allow-address", "127.0.0.0/8", *options],
             folder,
         )  # fmt: skip
 

@@ -9,8 +9,6 @@ prefix of that URL. The address that was checked is the one that is connected to
 """
 
 import asyncio
-import ipaddress
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,8 +17,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpx
 
+from controller.adapters.asking import resolved
 from controller.core.effects import Effect, EffectOutcome, Kind
 from headgate.log import Log
+from headgate.reach import special
 
 ANSWER_BYTES_MAX: Final = 4096
 """So much of an answer is read; the rest is never asked for."""
@@ -36,14 +36,6 @@ CONTENT_TYPE: Final = "application/cloudevents+json"
 
 _AGAIN: Final = frozenset({408, 425, 429})
 """Answers below 500 after which it is tried again."""
-
-_METADATA: Final = (
-    ipaddress.ip_network("100.100.100.200/32"),
-    ipaddress.ip_network("168.63.129.16/32"),
-    ipaddress.ip_network("fd00:ec2::/32"),
-    ipaddress.ip_network("fd20:ce::/32"),
-)
-"""Where clouds tell their machines secrets, besides the local link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +135,8 @@ class HttpEffects:
 
     async def _post(self, key: str, effect: Effect, url: str, *, is_allowed: bool) -> str | _Refused | None:
         parts = httpx.URL(url)
-        addresses = await _addresses(parts)
-        bad = next((a for a in addresses if not is_allowed and is_inside(a)), None)
+        addresses = await resolved(parts.host, parts.port or (443 if parts.scheme == "https" else 80))
+        bad = next((a for a in addresses if not is_allowed and special(a)), None)
         if bad is not None:
             return _Refused(
                 f"{parts.host} is {bad}, an address that hooks may not reach; the administrator can allow it with "
@@ -173,22 +165,6 @@ class HttpEffects:
             return any(_covers(prefix, wanted) for prefix in self._allowed)
         except ValueError:
             return False
-
-
-async def _addresses(url: httpx.URL) -> list[str]:
-    """The addresses of the URL's host, in the order in which they are to be used; OSError when there is none."""
-    port = url.port or (443 if url.scheme == "https" else 80)
-    found = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
-
-
-def is_inside(address: str) -> bool:
-    """Does the address lead to this machine, its link, a cloud's metadata, or nowhere in particular?"""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    found = mapped or found
-    is_special = found.is_loopback or found.is_link_local or found.is_multicast or found.is_unspecified
-    return is_special or found.is_reserved or any(found in network for network in _METADATA)
 
 
 def _covers(prefix: SplitResult, url: SplitResult) -> bool:

@@ -10,9 +10,17 @@ import click
 
 from controller.cli.failures import end
 from controller.cli.options import DurationType
-from controller.cli.serving import AddressType, hook_option, is_loopback, provider_options, sink_option
+from controller.cli.serving import (
+    AddressType,
+    address_option,
+    hook_option,
+    is_loopback,
+    provider_options,
+    sink_option,
+)
 from controller.crd.providers import Provider
 from controller.settings import ClusterSettings
+from headgate.reach import Reach
 
 LEASE_S_MIN = 2
 LEASE_S_MAX = 600
@@ -108,6 +116,7 @@ class NameType(click.ParamType[str]):
 @provider_options
 @sink_option
 @hook_option
+@address_option
 def controller(
     kubeconfig: str | None,
     context: str | None,
@@ -125,6 +134,7 @@ def controller(
     providers: Mapping[str, Provider],
     sinks: tuple[tuple[str, str], ...],
     allowed_hooks: tuple[str, ...],
+    allow_address: Reach,
 ) -> None:
     """Run the controller of a Kubernetes cluster, in the foreground, until SIGTERM.
 
@@ -159,6 +169,7 @@ def controller(
         providers=providers,
         sinks=dict(sinks),
         allowed_hooks=allowed_hooks,
+        reach=allow_address,
     )
     from controller.cluster_wiring import run  # here, because only this verb needs the whole controller
 

@@ -11,6 +11,7 @@ import click
 
 from controller.crd import Refused
 from controller.crd.providers import Provider, read_providers
+from headgate.reach import Reach, networks
 
 
 class AddressType(click.ParamType[str]):
@@ -116,6 +117,22 @@ hook_option = click.option(
     multiple=True,
     help="Let hooks reach URLs that begin so, even on this machine or inside the cluster. May be given again.",
 )
+address_option = click.option(
+    "--allow-address",
+    metavar="NETWORK",
+    multiple=True,
+    callback=lambda ctx, param, value: _reach(value),
+    help="Ask versions there whether they are ready, and warm them up, although it is a network that is refused: "
+    "loopback, link-local, a cloud's metadata, unspecified, multicast. May be given again.",
+)
+
+
+def _reach(texts: tuple[str, ...]) -> Reach:
+    """Special addresses but these are not asked; click's usage error for what is no network."""
+    try:
+        return Reach(networks(texts), "--allow-address")
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; a network such as 127.0.0.0/8") from error
 
 
 def is_loopback(host: str) -> bool:

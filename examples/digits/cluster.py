@@ -98,8 +98,9 @@ class Cluster(Headgate):
     def _start_controller(self, api: str, token: Path) -> None:
         log = self._log("controller")
         self._controller = start(
-            log, HEADGATE, "controller", "-n", NAMESPACE, "--api", api, "--token-file", token
-        )
+            log, HEADGATE, "controller", "-n", NAMESPACE, "--api", api, "--token-file", token,
+            "--allow-address", "127.0.0.0/8",
+        )  # fmt: skip
         until("the controller leads", lambda: "leading with epoch" in log.read_text(), self._controller, log)
 
     def _start_router(self, api: str, token: Path) -> None:

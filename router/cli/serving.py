@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import click
 
+from headgate.reach import Reach, networks
 from router import tls
-from router.core.reach import Reach, networks
 from router.proxy.options import CONNECTIONS_MAX, Options, Senders, senders
 from router.settings import Invalid
 

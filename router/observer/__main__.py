@@ -16,10 +16,10 @@ import msgspec
 import uvloop
 
 from headgate.log import Log
+from headgate.reach import Reach
 from router import tls
 from router.core import reach
 from router.core.channel import RUN_FILES, Assignment, Report
-from router.core.reach import Reach
 from router.files import socket_path
 from router.observer.access import STDERR, AccessFile
 from router.observer.agent import AgentLine

@@ -15,9 +15,9 @@ from typing import Final, NamedTuple, cast
 
 import httptools
 
+from headgate.reach import Reach
 from headgate.wire.plan import Endpoint
 from router.core.join import Answer, Reason, Refused
-from router.core.reach import Reach
 from router.tls import Followed
 
 HEAD_BYTES_MAX: Final = 64 * 1024

@@ -10,10 +10,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from headgate.reach import ANYWHERE, Reach
 from headgate.redaction import Unredactable
 from router.core.channel import Assignment, Copy
 from router.core.join import Answer, Outcome, Refused, join
-from router.core.reach import ANYWHERE, Reach
 from router.core.replay import refusal, request_for
 from router.core.sketch import Pairing
 from router.observer.client import ByteBudget, Client, Limits

@@ -11,9 +11,9 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
+from headgate.reach import ANYWHERE, Network, Reach, networks
 from router import tls
 from router.core import reach
-from router.core.reach import ANYWHERE, Network, Reach, networks
 
 CONNECTIONS_MAX: Final = 16_384
 """Clients' connections to one worker, unless told otherwise: about 250 MB of them, all idle."""

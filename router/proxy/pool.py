@@ -11,9 +11,9 @@ from random import getrandbits
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from headgate.reach import ANYWHERE, Reach
 from headgate.wire.plan import Endpoint
 from router.core.balance import HEALTHY, pair, takes
-from router.core.reach import ANYWHERE, Reach
 from router.tls import Followed
 
 if TYPE_CHECKING:

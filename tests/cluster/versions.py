@@ -11,6 +11,7 @@ from controller.adapters.kubernetes.workloads import KubernetesWorkloads
 from controller.core.status import VersionObserved
 from controller.crd.revisions import Revision
 from headgate.log import Log
+from headgate.reach import ANYWHERE
 from tests.cluster.testbed.cluster import Testbed
 
 Json = dict[str, Any]
@@ -112,7 +113,12 @@ async def seeing(cluster: Testbed, namespace: str, user: str = "admin") -> Async
         return found
 
     workloads = KubernetesWorkloads(
-        api, namespace=namespace, rollout=rollout, on_change=told.append, log=Log("test")
+        api,
+        namespace=namespace,
+        rollout=rollout,
+        reach=ANYWHERE,
+        on_change=told.append,
+        log=Log("test"),
     )
     running = asyncio.create_task(workloads.run())
     try:

@@ -103,7 +103,7 @@ class Whole:
         return Program(
             name,
             [HEADGATE, "controller", "--kubeconfig", config, "--api", f"127.0.0.1:{port}", "--token-file", self.token,
-             *more],
+             "--allow-address", "127.0.0.0/8", *more],
             self.folder,
         )  # fmt: skip
 

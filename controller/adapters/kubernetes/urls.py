@@ -17,6 +17,7 @@ from controller.adapters.processes.version import UrlVersion
 from controller.core.status import VersionObserved
 from controller.errors import NotSeenYet
 from headgate.log import Log
+from headgate.reach import Reach
 
 FIRST_ANSWER_S: Final = 1.5
 """After this long without an answer, counted from the first question, none is what is seen."""
@@ -51,9 +52,10 @@ class _Asked:
 
 
 class Urls:
-    """The URLs that are asked. `on_change(key)` is called when what is seen of one changes."""
+    """The URLs that are asked, as far as `reach` goes. `on_change(key)` is called when what is seen of one changes."""
 
-    def __init__(self, on_change: Callable[[str], None], log: Log) -> None:
+    def __init__(self, reach: Reach, on_change: Callable[[str], None], log: Log) -> None:
+        self._reach = reach
         self._on_change = on_change
         self._log = log
         self._asked: dict[_Name, _Asked] = {}
@@ -92,7 +94,9 @@ class Urls:
     def _begin(self, name: _Name, version: UrlVersion) -> _Asked:
         asked = self._asked.get(name)
         if asked is None:
-            asked = self._asked[name] = _Asked(Remote(version, lambda: self._on_change(name[0])))
+            asked = self._asked[name] = _Asked(
+                Remote(version, lambda: self._on_change(name[0]), reach=self._reach)
+            )
             asked.task = asyncio.create_task(self._follow(name, asked))
         return asked
 

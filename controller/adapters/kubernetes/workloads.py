@@ -30,6 +30,7 @@ from controller.crd.models import Version
 from controller.crd.revisions import TRACKED_SECRETS, Revision
 from controller.errors import StoreUnavailable
 from headgate.log import Log
+from headgate.reach import Reach
 
 Source = Brought | Inference | UrlVersion | str
 """Where a version that is not made by us comes from; a sentence when it is none that a cluster can serve."""
@@ -42,9 +43,9 @@ Documents = Mapping[str, Mapping[str, Any]]
 class KubernetesWorkloads:
     """Versions of the rollouts in `namespace` (None: in all).
 
-    `rollout(key)` gives the ModelRollout as the API server has it, to own what is made. `on_change(key)` is called, on
-    the event loop, whenever `observe` or `revisions` would answer differently. `run` keeps the copies, and has to be
-    running; `close` at the end.
+    `rollout(key)` gives the ModelRollout as the API server has it, to own what is made. `reach` says where a URL that is
+    asked may lead. `on_change(key)` is called, on the event loop, whenever `observe` or `revisions` would answer
+    differently. `run` keeps the copies, and has to be running; `close` at the end.
     """
 
     def __init__(
@@ -53,11 +54,12 @@ class KubernetesWorkloads:
         *,
         namespace: str | None,
         rollout: Callable[[str], Object | None],
+        reach: Reach,
         on_change: Callable[[str], None],
         log: Log,
     ) -> None:
         self._copies = Copies(api, namespace, on_change, log)
-        self._urls = Urls(on_change, log)
+        self._urls = Urls(reach, on_change, log)
         self._secrets = Secrets(api, on_change, log)
         self._managed = Managed(api, self._copies, self._secrets)
         self._adoptions = Adoptions(api, self._copies, self._means)

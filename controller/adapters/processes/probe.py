@@ -5,20 +5,24 @@ import os
 import ssl
 from contextlib import suppress
 
+from controller.adapters.asking import NotAsked, reachable
 from controller.adapters.processes.version import Probe
+from headgate.reach import ANYWHERE, Reach
 from headgate.wire.plan import Endpoint
 
 _STATUS_LINE_BYTES_MAX = 1024
 
 
-async def ask(probe: Probe, endpoint: Endpoint) -> str | None:
+async def ask(probe: Probe, endpoint: Endpoint, reach: Reach = ANYWHERE) -> str | None:
     """None when it is ready; else why not, in a few words that stay the same while the reason does."""
     question = f"GET {probe.path}" if probe.path is not None else "connecting"
     try:
         async with asyncio.timeout(probe.timeout_s):
-            status = await _status(probe, endpoint)
+            status = await _status(probe, endpoint, reach)
     except TimeoutError:
         return f"{question}: no answer within {probe.timeout_s:g} s"
+    except NotAsked as error:
+        return f"it is not asked: {error}"
     except OSError as error:
         return f"{question}: {_reason(error)}"
     if status is None or 200 <= status < 400:
@@ -34,12 +38,9 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error) or type(error).__name__)[:200]
 
 
-async def _status(probe: Probe, endpoint: Endpoint) -> int | None:
+async def _status(probe: Probe, endpoint: Endpoint, reach: Reach) -> int | None:
     """The status answered, 0 for what is not HTTP, None where a connection was all that was asked."""
-    tls = ssl.create_default_context() if endpoint.tls else None
-    reader, writer = await asyncio.open_connection(
-        endpoint.host, endpoint.port, ssl=tls, limit=_STATUS_LINE_BYTES_MAX
-    )
+    reader, writer = await _connected(endpoint, reach)
     try:
         if probe.path is None:
             return None
@@ -53,6 +54,21 @@ async def _status(probe: Probe, endpoint: Endpoint) -> int | None:
         writer.close()
         with suppress(OSError):
             writer.transport.abort()
+
+
+async def _connected(endpoint: Endpoint, reach: Reach) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the first address that takes one; the last one's OSError if none does."""
+    tls = ssl.create_default_context() if endpoint.tls else None
+    name = endpoint.host if endpoint.tls else None
+    failure = OSError(f"{endpoint.host} has no address")
+    for address in await reachable(endpoint.host, endpoint.port, reach):
+        try:
+            return await asyncio.open_connection(
+                address, endpoint.port, ssl=tls, server_hostname=name, limit=_STATUS_LINE_BYTES_MAX
+            )
+        except OSError as error:
+            failure = error
+    raise failure
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:

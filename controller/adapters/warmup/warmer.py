@@ -11,11 +11,14 @@ from typing import Final
 import httpx
 import msgspec
 
+from controller.adapters.asking import NotAsked
 from controller.adapters.warmup.gauge import Gauge
+from controller.adapters.warmup.targets import Targets
 from controller.core.spec import VersionSpec, WarmRequest, Warmup
 from controller.core.status import VersionObserved
 from headgate.log import Log
 from headgate.pointer import replaced, segments
+from headgate.reach import ANYWHERE, Reach
 from headgate.wire.plan import Endpoint, Rewrite
 
 ANSWER_S: Final = 30.0
@@ -62,7 +65,7 @@ class Warmer:
     """Measures on the one event loop that it is called on.
 
     `source(key, warmup)` gives the requests of a rollout that are not in its spec, or says why there are none yet.
-    `on_change(key)` is called when a version became warm. Call `close` at the end.
+    `on_change(key)` is called when a version became warm; `reach` says where requests may go. Call `close` at the end.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class Warmer:
         source: Source,
         on_change: Callable[[str], None],
         log: Log | None = None,
+        reach: Reach = ANYWHERE,
     ) -> None:
         self._source = source
+        self._reach = reach
         self._on_change = on_change
         self._log = log or Log("controller")
         self._warming: dict[str, _Warming] = {}
@@ -147,7 +152,7 @@ class Warmer:
 
     async def _send(self, warming: _Warming, requests: tuple[WarmRequest, ...]) -> None:
         """A few senders, until no endpoint is cold any more."""
-        turns = count()
+        turns, targets = count(), Targets(self._reach)
         limits = httpx.Limits(
             max_connections=None, max_keepalive_connections=warming.asked.warmup.concurrency
         )
@@ -156,11 +161,15 @@ class Warmer:
             asyncio.TaskGroup() as senders,
         ):
             for _ in range(warming.asked.warmup.concurrency):
-                senders.create_task(_sender(client, warming, requests, turns))
+                senders.create_task(_sender(client, targets, warming, requests, turns))
 
 
 async def _sender(
-    client: httpx.AsyncClient, warming: _Warming, requests: tuple[WarmRequest, ...], turns: "count[int]"
+    client: httpx.AsyncClient,
+    targets: Targets,
+    warming: _Warming,
+    requests: tuple[WarmRequest, ...],
+    turns: "count[int]",
 ) -> None:
     """One request after another, each to the next endpoint that is not warm."""
     while warming.gauges:
@@ -168,7 +177,7 @@ async def _sender(
         endpoint = list(warming.gauges)[turn % len(warming.gauges)]
         gauge = warming.gauges[endpoint]
         began = time.monotonic()
-        failure = await _ask(client, endpoint, requests[turn % len(requests)])
+        failure = await _ask(client, targets, endpoint, requests[turn % len(requests)])
         ended = time.monotonic()
         gauge.add(ended, None if failure else ended - began, failure)
         if gauge.is_warm and warming.gauges.get(endpoint) is gauge:
@@ -176,26 +185,32 @@ async def _sender(
             warming.warm.add(endpoint)
             warming.text = "" if warming.gauges else gauge.text
         if failure:
+            targets.forget(endpoint)
             await asyncio.sleep(AFTER_FAILURE_S)
         elif gauge.answers >= warming.asked.warmup.count:
             await asyncio.sleep(PACE_S)
 
 
-async def _ask(client: httpx.AsyncClient, endpoint: Endpoint, request: WarmRequest) -> str:
+async def _ask(client: httpx.AsyncClient, targets: Targets, endpoint: Endpoint, request: WarmRequest) -> str:
     """Send one request and read its answer to the end; what failed, "" for an answer of 2xx."""
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    url = f"{'https' if endpoint.tls else 'http'}://{host}:{endpoint.port}{request.path}"
-    headers = {**_HEADERS, **dict(request.headers)}
     try:
-        async with (
-            asyncio.timeout(ANSWER_S),
-            client.stream("POST", url, content=request.body, headers=headers) as answer,
-        ):
-            size = 0
-            async for chunk in answer.aiter_raw():
-                size += len(chunk)
-                if size > ANSWER_BYTES_MAX:
-                    return f"more than {ANSWER_BYTES_MAX} bytes"
+        async with asyncio.timeout(ANSWER_S):
+            named = httpx.URL(f"{'https' if endpoint.tls else 'http'}://{host}:{endpoint.port}{request.path}")
+            async with client.stream(
+                "POST",
+                named.copy_with(host=await targets.address(endpoint)),
+                content=request.body,
+                headers={"host": named.netloc.decode(), **_HEADERS, **dict(request.headers)},
+                extensions={"sni_hostname": endpoint.host},
+            ) as answer:
+                size = 0
+                async for chunk in answer.aiter_raw():
+                    size += len(chunk)
+                    if size > ANSWER_BYTES_MAX:
+                        return f"more than {ANSWER_BYTES_MAX} bytes"
+    except NotAsked as error:
+        return f"it is not asked: {error}"
     except TimeoutError:
         return f"no answer in {ANSWER_S:.0f} s"
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:

@@ -165,6 +165,12 @@ def test_up_refuses_what_it_cannot_listen_on_or_ask(here: World, option: str, va
     assert said in result.output
 
 
+def test_a_controller_refuses_to_allow_what_is_no_network(here: World) -> None:
+    result = here.run("controller", "--allow-address", "127.0.0.1/8")
+    assert result.exit_code != 0
+    assert "has host bits set; a network such as 127.0.0.0/8" in result.output
+
+
 def test_up_tells_the_faults_of_its_files_before_it_starts_anything(here: World, tmp_path: Path) -> None:
     bad = file(tmp_path, GOOD.replace("target: v1", "target: v9"))
     state = tmp_path / "state"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.adapters.effects import HttpEffects, is_inside
+from controller.adapters.effects import HttpEffects
 from controller.core.effects import Effect, EffectOutcome, Kind
 from headgate.log import Log
 from tests.controller.adapters.effects.receiver import Receiver, says
@@ -183,11 +183,6 @@ def test_a_hook_does_not_reach_this_machine_its_link_or_a_clouds_secrets(host: s
     assert not outcome.is_success
     assert "hooks may not reach" in outcome.message
     assert receiver.received == []
-
-
-@pytest.mark.parametrize("address", ["10.1.2.3", "192.168.1.1", "203.0.113.9", "2001:db8::1", "fd12::1"])
-def test_services_of_the_network_are_not_this_machine(address: str) -> None:
-    assert not is_inside(address)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from controller.adapters.processes.version import UrlVersion
 from controller.core.status import VersionObserved
 from controller.errors import NotSeenYet
 from headgate.log import Log
+from headgate.reach import ANYWHERE, LOOPBACK, Reach
 
 KEY = "a/fraud"
 
@@ -34,8 +35,8 @@ async def listening() -> AsyncIterator[tuple[int, list[int]]]:
         await server.wait_closed()
 
 
-def at(port: int, **fields: Any) -> UrlVersion:
-    source = read_source(KEY, {"name": "v7", "url": f"http://127.0.0.1:{port}/fraud", **fields})
+def at(port: int, host: str = "127.0.0.1", **fields: Any) -> UrlVersion:
+    source = read_source(KEY, {"name": "v7", "url": f"http://{host}:{port}/fraud", **fields})
     assert isinstance(source, UrlVersion)
     return source
 
@@ -46,12 +47,12 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def seen_of(urls: Urls, port: int, name: str = "x") -> VersionObserved:
+async def seen_of(urls: Urls, port: int, name: str = "x", host: str = "127.0.0.1") -> VersionObserved:
     """What is seen of it, once anything was."""
     async with asyncio.timeout(30):
         while True:
             try:
-                return urls.observed((KEY, name), at(port))
+                return urls.observed((KEY, name), at(port, host))
             except NotSeenYet:
                 await asyncio.sleep(0.01)
 
@@ -59,7 +60,7 @@ async def seen_of(urls: Urls, port: int, name: str = "x") -> VersionObserved:
 def test_a_controller_that_has_just_started_sees_what_answers() -> None:
     async def story() -> None:
         async with listening() as (port, _):
-            urls = Urls(lambda key: None, Log("test"))
+            urls = Urls(ANYWHERE, lambda key: None, Log("test"))
             seen = await seen_of(urls, port)
             assert [endpoint.port for endpoint in seen.endpoints] == [port]
             await urls.close()
@@ -71,7 +72,7 @@ def test_what_does_not_answer_holds_nobody_up_for_long() -> None:
     async def story() -> None:
         async with listening() as (port, _):
             pass
-        urls = Urls(lambda key: None, Log("test"))
+        urls = Urls(ANYWHERE, lambda key: None, Log("test"))
         async with asyncio.timeout(30):
             seen = await seen_of(urls, port)
         assert seen.endpoints == ()
@@ -84,7 +85,7 @@ def test_what_does_not_answer_holds_nobody_up_for_long() -> None:
 def test_only_what_shall_run_is_asked_and_a_change_is_told() -> None:
     async def story() -> None:
         told: list[str] = []
-        urls = Urls(told.append, Log("test"))
+        urls = Urls(ANYWHERE, told.append, Log("test"))
         async with listening() as (port, asked):
             await seen_of(urls, port)
             urls.apply(KEY, [])
@@ -106,7 +107,7 @@ def test_only_what_shall_run_is_asked_and_a_change_is_told() -> None:
 def test_nobody_waits_for_a_first_answer_and_who_asked_is_told_of_it() -> None:
     async def story() -> None:
         told: list[str] = []
-        urls = Urls(told.append, Log("test"))
+        urls = Urls(ANYWHERE, told.append, Log("test"))
         async with listening() as (port, _):
             with pytest.raises(NotSeenYet, match="v7"):
                 urls.observed((KEY, "x"), at(port))
@@ -119,11 +120,30 @@ def test_nobody_waits_for_a_first_answer_and_who_asked_is_told_of_it() -> None:
 
 def test_more_than_are_asked_at_once_are_all_seen_at_last() -> None:
     async def story() -> None:
-        urls = Urls(lambda key: None, Log("test"))
+        urls = Urls(ANYWHERE, lambda key: None, Log("test"))
         async with listening() as (port, _):
             names = [f"x{number}" for number in range(3 * FIRSTS_MAX)]
             seen = await asyncio.gather(*(seen_of(urls, port, name) for name in names))
             assert all(one.endpoints for one in seen)
         await urls.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["by its address", "by a name"])
+@pytest.mark.parametrize("is_allowed", [False, True], ids=["refused", "allowed"])
+def test_a_url_on_an_address_that_is_refused_is_not_asked_and_that_is_said(
+    host: str, is_allowed: bool
+) -> None:
+    async def story() -> None:
+        reach = Reach(LOOPBACK if is_allowed else (), "--allow-address")
+        async with listening() as (port, asked):
+            urls = Urls(reach, lambda key: None, Log("test"))
+            seen = await seen_of(urls, port, host=host)
+            await urls.close()
+        assert bool(seen.endpoints) == bool(asked) == is_allowed
+        if not is_allowed:
+            assert f"{host}:{port} is not ready: it is not asked: " in seen.message
+            assert " is loopback: allow it with --allow-address " in seen.message
 
     asyncio.run(story())

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
 from controller.adapters.warmup import Warmer
 from controller.adapters.warmup.recorded import NONE_YET
 from controller.core.spec import VersionSpec, WarmRequest, Warmup
 from controller.core.status import VersionObserved
+from headgate.reach import ANYWHERE, LOOPBACK, Reach
 from headgate.wire.plan import Endpoint, Rewrite
 
 KEY = "default/sum"
@@ -71,10 +74,10 @@ def seen(*models: Model, restarts: int = 0) -> VersionObserved:
 class Scene:
     """A warmer, and what it told."""
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Reach) -> None:
         self.found: tuple[WarmRequest, ...] = ()
         self.changed: list[str] = []
-        self.warmer = Warmer(self._source, self.changed.append)
+        self.warmer = Warmer(self._source, self.changed.append, reach=reach)
         self.version = VersionSpec("v2", "id-2")
 
     async def _source(self, key: str, warmup: Warmup) -> tuple[WarmRequest, ...] | str:
@@ -90,9 +93,9 @@ class Scene:
             await asyncio.sleep(0.02)
 
 
-def run(story: Callable[[Scene], Awaitable[None]]) -> None:
+def run(story: Callable[[Scene], Awaitable[None]], reach: Reach = ANYWHERE) -> None:
     async def go() -> None:
-        scene = Scene()
+        scene = Scene(reach)
         try:
             await story(scene)
         finally:
@@ -244,3 +247,28 @@ def test_nobody_there_is_a_failure_like_any_other() -> None:
         assert not scene.measure(looked).is_warm
 
     run(story)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["by its address", "by a name"])
+def test_an_endpoint_on_an_address_that_is_refused_gets_no_request_and_that_is_said(host: str):
+    async def story(scene: Scene) -> None:
+        async with serving() as model:
+            looked = VersionObserved((Endpoint(host, model.endpoint.port),), is_running=True)
+            await scene.until(
+                lambda: " is loopback: allow it with --allow-address" in scene.measure(looked).warmth
+            )
+            assert model.heads == []
+
+    run(story, Reach((), "--allow-address"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["by its address", "by a name"])
+def test_an_endpoint_on_an_address_that_is_allowed_is_asked_by_its_name(host: str):
+    async def story(scene: Scene) -> None:
+        async with serving() as model:
+            port = model.endpoint.port
+            looked = VersionObserved((Endpoint(host, port),), is_running=True)
+            await scene.until(lambda: scene.measure(looked).is_warm)
+            assert all(f"host: {host}:{port}" in head.lower() for head in model.heads)
+
+    run(story, Reach(LOOPBACK))
