@@ -310,14 +310,20 @@ def _connect(settings: ClusterSettings) -> Cluster:
             for rollout in INDEX["rollout"](after):
                 queue.add(rollout, urgent=True)
 
+    def wanted_route(key: str) -> Wanted | None:
+        found = rollouts.get(key)
+        return None if found is None else wanted(found)
+
     rollouts = Reflector(api, path_of(GROUP, VERSION, ROLLOUTS, namespace), on_rollout, log=log)
     actions = Reflector(api, path_of(GROUP, VERSION, ACTIONS, namespace), on_action, log=log, index=INDEX)
+    gateways = Gateways(writer, namespace, queue.add, time.time, log, wanted=wanted_route)
     workloads = KubernetesWorkloads(
         writer,
         namespace=namespace,
         rollout=rollouts.get,
         reach=settings.reach,
         on_change=queue.add,
+        release=gateways.release,
         log=log,
     )
     compiler = Compiler(workloads.revisions)
@@ -351,12 +357,7 @@ def _connect(settings: ClusterSettings) -> Cluster:
         queue.add(key, urgent=True)
         changes.notify(key)
 
-    def wanted_route(key: str) -> Wanted | None:
-        found = rollouts.get(key)
-        return None if found is None else wanted(found)
-
     registry = RouterRegistry(store, time.time, on_router)
-    gateways = Gateways(writer, namespace, queue.add, time.time, log, wanted=wanted_route)
     routers = Routers(registry, gateways, wanted_route)
     metrics = Metrics(lambda: _statuses(store))
     return Cluster(

@@ -1,10 +1,11 @@
 """Plans in HTTPRoutes of a real API server; the test plays the gateway, which writes what it did into their status."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 from controller.adapters.kubernetes.api import Api, Settings, path_of
 from controller.adapters.kubernetes.gateway import Gateways
 from controller.adapters.kubernetes.httproute import GROUP, PLAN, PLURAL, Backend, Wanted
+from controller.adapters.kubernetes.objects import Owner
 from controller.core.status import RouterObserved
 from headgate.log import Log
 from headgate.wire.plan import (
@@ -67,6 +69,10 @@ class Scene:
         answer = self.client.get(self.path)
         return answer.json() if answer.is_success else None
 
+    def generation(self) -> int:
+        """How often its spec was changed."""
+        return int((self.route() or {"metadata": {"generation": 0}})["metadata"]["generation"])
+
     def weights(self, rule: int = -1) -> dict[str, int]:
         route = self.route() or {"spec": {"rules": [{"backendRefs": []}]}}
         return {ref["name"]: ref["weight"] for ref in route["spec"]["rules"][rule]["backendRefs"]}
@@ -97,6 +103,14 @@ class Scene:
         """A merge patch by somebody else."""
         headers = {"content-type": "application/merge-patch+json"}
         self.client.patch(self.path + subresource, json=change, headers=headers).raise_for_status()
+
+    async def overridden(self, field: str) -> None:
+        """Until it is told that somebody changed the field."""
+        await self.until(f"{field} is told", lambda: field in (self.seen().override or ""))
+
+    async def shared(self, share: int) -> None:
+        """Until v2 has that share of 10,000."""
+        await self.until(f"v2 has {share}", lambda: self.weights()["sum-v2"] == share)
 
     async def until(self, what: str, holds: Callable[[], object]) -> None:
         deadline = time.monotonic() + 30
@@ -255,6 +269,105 @@ def test_a_route_without_our_note_is_written_anew(tell: Callable[..., None]) -> 
         rules[0]["backendRefs"][0]["weight"] = 1
         told.edit({"spec": {"rules": rules}, "metadata": {"annotations": {PLAN: None}}})
         await told.until("it is ours again", lambda: told.weights() == {"sum-v1": 9500, "sum-v2": 500})
+
+    tell(story)
+
+
+def rewritten(spec: dict[str, Any]) -> None:
+    spec["rules"][0]["filters"] = [{"type": "URLRewrite", "urlRewrite": {"hostname": "elsewhere"}}]
+
+
+def matched(spec: dict[str, Any]) -> None:
+    spec["rules"][0]["matches"] = [{"path": {"type": "PathPrefix", "value": "/v2"}}]
+
+
+def hurried(spec: dict[str, Any]) -> None:
+    spec["rules"][0]["timeouts"] = {"request": "1s"}
+
+
+def gated(spec: dict[str, Any]) -> None:
+    spec["parentRefs"].append({"name": "inner"})
+
+
+def named(spec: dict[str, Any]) -> None:
+    spec["hostnames"] = ["other.example.com"]
+
+
+EDITS: list[tuple[Callable[[dict[str, Any]], None], str]] = [
+    (rewritten, "spec.rules[headgate].filters[0]"),
+    (matched, "spec.rules[headgate].matches[0].path.value"),
+    (hurried, "spec.rules[headgate].timeouts.request"),
+    (gated, "spec.parentRefs[inner].name"),
+    (named, "spec.hostnames[0]"),
+]
+
+
+def test_whatever_somebody_else_changed_in_a_route_of_ours_is_told_left_and_gone_once_it_is_set_back(
+    tell: Callable[..., None],
+) -> None:
+    async def story(told: Scene) -> None:
+        told.publish(plan(told.asked.key, 500, 4))
+        await told.until("the route is written", told.weights)
+        for generation, (change, field) in enumerate(EDITS, start=5):
+            route = told.route()
+            assert route is not None
+            assert told.seen().override == ""
+            edited = json.loads(json.dumps(route["spec"]))
+            change(edited)
+            told.edit({"spec": edited})
+            await told.overridden(field)
+            edition = told.generation()
+            assert "somebody else changed HTTPRoute sum" in told.seen().error
+            told.publish(plan(told.asked.key, 500 + generation, generation))
+            await asyncio.sleep(0.3)
+            assert told.generation() == edition, "an increase fought over the route"
+            told.edit({"spec": {**dict.fromkeys(edited), **route["spec"]}})
+            await told.shared(500 + generation)
+            assert told.seen().override == ""
+
+    tell(story)
+
+
+def test_what_the_api_server_adds_to_a_route_is_nobodys_change(tell: Callable[..., None]) -> None:
+    async def story(told: Scene) -> None:
+        halves = (SlotRange(0, 5000, "v2"), SlotRange(5000, 10_000, "v1"))
+        match = Match((Condition("header:x-beta", exact="1"),), halves)
+        present = plan(told.asked.key, 0, 3, match=match, shadows=(Shadow("v2", 250_000),))
+        told.publish(present)
+        await told.until("the route is written", told.weights)
+        told.accept()
+        await told.until("it is run", lambda: told.seen().applied == present.triple)
+        route = told.route()
+        assert route is not None
+        assert route["spec"]["rules"][0]["matches"][0]["path"] == {"type": "PathPrefix", "value": "/"}
+        assert told.seen().override == ""
+
+    tell(story)
+
+
+def test_a_route_that_stays_is_nobodys_then_and_a_rollout_of_the_same_name_finds_it_again(
+    tell: Callable[..., None],
+) -> None:
+    async def story(told: Scene) -> None:
+        told.publish(plan(told.asked.key, 500, 3))
+        await told.until("the route is written", told.weights)
+        namespace, _, name = told.asked.key.partition("/")
+        await told.gateways.release(Owner(namespace, name, told.asked.uid))
+        route = told.route()
+        assert route is not None
+        assert "ownerReferences" not in route["metadata"]
+        told.gateways.publish(plan(told.asked.key, 0, 4), replace(told.asked, stays=True))
+        await told.until("the way to stable is written", lambda: told.weights()["sum-v2"] == 0)
+        route = told.route()
+        assert route is not None
+        assert "ownerReferences" not in route["metadata"], "the rollout took it back on its way out"
+        told.publish(plan(told.asked.key, 500, 5))
+        await told.until("it is found again", lambda: told.weights()["sum-v2"] == 500)
+        route = told.route()
+        assert route is not None
+        (reference,) = route["metadata"]["ownerReferences"]
+        assert reference["uid"] == told.asked.uid
+        assert "blockOwnerDeletion" not in reference, "that needs the right to write finalizers of rollouts"
 
     tell(story)
 

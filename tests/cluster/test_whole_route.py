@@ -49,11 +49,10 @@ def model_at(whole: Whole, version: str, address: str) -> Iterator[Endpoint]:
         program.kill()
 
 
-def document() -> dict[str, Any]:
+def document(**spec: Any) -> dict[str, Any]:
     versions = [{"name": name, "service": {"name": f"sum-{name}", "port": 80}} for name in ("v1", "v2")]
-    made = rollout(
-        versions, checks=[], traffic={"httpRoute": {"name": NAME, "gateways": [{"name": "public"}]}}
-    )
+    traffic = {"httpRoute": {"name": NAME, "gateways": [{"name": "public"}]}}
+    made = rollout(versions, checks=[], traffic=traffic, **spec)
     del made["spec"]["identity"]
     return made
 
@@ -116,3 +115,24 @@ def test_a_ramp_by_a_gateway_loses_nothing_and_an_edit_by_hand_is_told_and_left(
     assert raised == ["100%", "50%", "20%"]
     whole.kubectl("delete", "mro", NAME, "--timeout=60s")
     until("the route goes with its rollout", lambda: not gateway.route(), WITHIN_S, whole.says)
+
+
+def test_a_route_that_stays_when_its_rollout_goes_sends_everything_to_stable_and_loses_nothing(
+    routed: tuple[Whole, Gateway],
+) -> None:
+    whole, gateway = routed
+    whole.apply(document(deletionPolicy="Orphan"))
+    whole.phase_is("Healthy", WITHIN_S)
+    with Load(gateway.url, 25.0) as load:
+        whole.target("v2")
+        until("v2 has some share", lambda: load.answers["sum-v2"] > 5, WITHIN_S, whole.says)
+        whole.kubectl("delete", "mro", NAME, "--timeout=120s")
+        assert gateway.weights() == {"sum-v1": 10_000}
+        assert "ownerReferences" not in gateway.route()["metadata"], "it would go as garbage"
+        sent = load.sent
+        until("some more traffic", lambda: load.sent >= sent + 50, WITHIN_S)
+        whole.apply(document(deletionPolicy="Orphan"))
+        whole.phase_is("Healthy", WITHIN_S)
+        assert gateway.route()["metadata"]["ownerReferences"][0]["kind"] == "ModelRollout"
+        load.stop()
+    load.without_loss()

@@ -8,13 +8,14 @@ route does is written all the same.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from controller.adapters.kubernetes import httproute
-from controller.adapters.kubernetes.api import Api, path_of
+from controller.adapters.kubernetes.api import LIST_BYTES_MAX, Api, path_of
 from controller.adapters.kubernetes.errors import ApiError, NotFound
 from controller.adapters.kubernetes.httproute import GROUP, PLURAL, Wanted
+from controller.adapters.kubernetes.objects import Owner
 from controller.adapters.kubernetes.raw import items, text
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.routers import RouterRegistry
@@ -86,6 +87,7 @@ class Gateways:
         self._of_object: dict[str, set[str]] = {}
         self._asked = asyncio.Event()
         self._dirty: asyncio.Queue[str] = asyncio.Queue()
+        self._writing = asyncio.Lock()
         path = path_of(GROUP, "v1", PLURAL, namespace)
         self._copy = Reflector(api, path, self._changed, log=log)
 
@@ -119,6 +121,22 @@ class Gateways:
         if route is not None:
             self._let_go(route.asked)
 
+    async def release(self, owner: Owner) -> None:
+        """Let the routes of a rollout that goes stay, as they are and nobody's; an ApiError if that cannot be written."""
+        path = path_of(GROUP, "v1", PLURAL, owner.namespace)
+        async with self._writing:  # a write that is under way would give the reference back
+            route = self._routes.get(owner.key)
+            if route is not None:
+                route.asked = replace(route.asked, stays=True)
+            try:
+                listed = await self._api.get(path, body_bytes_max=LIST_BYTES_MAX)
+            except NotFound:
+                return  # a cluster without the Gateway API
+            for found in items(listed, "items"):
+                patch = owner.releasing(found)
+                if patch is not None:
+                    await self._api.merge_patch(f"{path}/{text(found, 'metadata', 'name')}", patch)
+
     async def run(self) -> None:
         """Write what is to be written, until cancelled."""
         await self._asked.wait()
@@ -128,7 +146,8 @@ class Gateways:
                 key = await self._dirty.get()
                 route = self._routes.get(key)
                 if route is not None and route.plan is not None:
-                    await self._write(route, route.plan)
+                    async with self._writing:
+                        await self._write(route, route.plan)
                     self._on_change(key)
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -323,4 +342,5 @@ def _object_key(asked: Wanted) -> str:
 
 
 def _is_ours(found: Mapping[str, Any], asked: Wanted) -> bool:
-    return any(text(owner, "uid") == asked.uid for owner in items(found, "metadata", "ownerReferences"))
+    namespace, _, name = asked.key.partition("/")
+    return Owner(namespace, name, asked.uid).may_have(found)

@@ -1,8 +1,8 @@
 """A plan as a Gateway API `HTTPRoute`, and what such a route says: pure, no I/O.
 
-Weights are the plan's own basis points. Which plan a route carries, and with which weights, is noted in two
-annotations of ours: with them a new controller knows what is in force, and a route that says other weights than its
-note was changed by somebody else.
+Weights are the plan's own basis points. Which plan a route carries, with which weights, and all that was written into
+a route of our own is noted in annotations of ours: with them a new controller knows what is in force, and a route that
+says anything else than its notes was changed by somebody else.
 """
 
 import json
@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from controller.adapters.kubernetes.drift import PATHS_MAX, differences
+from controller.adapters.kubernetes.objects import owner_of
 from controller.adapters.kubernetes.raw import mapping, text
 from headgate.wire.plan import SLOTS, Applied, Condition, RoutePlan, SlotRange
 
@@ -18,9 +20,10 @@ GROUP: Final = "gateway.networking.k8s.io"
 PLURAL: Final = "httproutes"
 PLAN: Final = "headgate.dev/plan"
 WEIGHTS: Final = "headgate.dev/weights"
+SPEC: Final = "headgate.dev/spec"
 OWNER: Final = "headgate.dev/rollout"
-"""Annotations: `EPOCH.GENERATION` and the weights as `weights_of` reads them. Label of our routes and annotation of others':
-the rollout that moves the traffic."""
+"""Annotations: `EPOCH.GENERATION`, the weights as `weights_of` reads them, and, of a route of ours, all of the spec that we
+wrote. Label of our routes and annotation of others': the rollout that moves the traffic."""
 
 NOT_TAKEN: Final = "no gateway has taken"
 """How it begins to be told that nobody reads a route: at first that is so of every route."""
@@ -28,6 +31,25 @@ NOT_TAKEN: Final = "no gateway has taken"
 RULE: Final = "headgate"
 MATCHED: Final = "headgate-match"
 PPM: Final = 1_000_000
+
+_SERVICE: Final = {"group": "", "kind": "Service"}
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "parentRefs": [{"group": GROUP, "kind": "Gateway"}],
+    "rules": [
+        {
+            "matches": [
+                {
+                    "path": {"type": "PathPrefix", "value": "/"},
+                    "headers": [{"type": "Exact"}],
+                    "queryParams": [{"type": "Exact"}],
+                }
+            ],
+            "filters": [{"requestMirror": {"backendRef": _SERVICE, "fraction": {"denominator": 100}}}],
+            "backendRefs": [{**_SERVICE, "weight": 1}],
+        }
+    ],
+}
+"""What the API server adds to a route, by the schema of its kind."""
 
 Object = Mapping[str, Any]
 Weights = dict[str, dict[str, int]]
@@ -44,7 +66,8 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The route that a rollout asks for. With `rules` (names) it is somebody else's, and only those rules are ours."""
+    """The route that a rollout asks for. With `rules` (names) it is somebody else's, and only those rules are ours. One
+    that `stays` outlives its rollout, which is going."""
 
     key: str
     uid: str
@@ -53,6 +76,7 @@ class Wanted:
     hostnames: tuple[str, ...]
     rules: tuple[str, ...]
     backends: Mapping[str, Backend]
+    stays: bool = False
 
 
 def wanted(rollout: Object) -> Wanted | None:
@@ -60,20 +84,21 @@ def wanted(rollout: Object) -> Wanted | None:
     route = mapping(rollout, "spec", "traffic", "httpRoute")
     if not route:
         return None
-    namespace, name = text(rollout, "metadata", "namespace"), text(rollout, "metadata", "name")
+    owner = owner_of(rollout)
     backends = {
         str(version.get("name")): Backend(text(version, "service", "name"), _port(version["service"]))
         for version in rollout["spec"].get("versions", ())
         if mapping(version, "service")
     }
     return Wanted(
-        key=f"{namespace}/{name}",
-        uid=text(rollout, "metadata", "uid"),
-        name=str(route.get("name") or name),
+        key=owner.key,
+        uid=owner.uid,
+        name=str(route.get("name") or owner.name),
         parents=tuple(route.get("gateways", ())),
         hostnames=tuple(route.get("hostnames", ())),
         rules=tuple(route.get("rules", ())),
         backends=backends,
+        stays=owner.is_deleting and owner.keeps,
     )
 
 
@@ -100,9 +125,14 @@ def carried(route: Object) -> Applied | None:
 
 
 def owned(plan: RoutePlan, asked: Wanted) -> dict[str, Any]:
-    """The whole route that is ours, to be applied: it goes with its rollout."""
+    """The whole route that is ours, to be applied: it goes with its rollout, unless it stays."""
     namespace, _, rollout = asked.key.partition("/")
     rules = _rules(plan, asked)
+    spec = {
+        "parentRefs": [dict(parent) for parent in asked.parents],
+        **({"hostnames": list(asked.hostnames)} if asked.hostnames else {}),
+        "rules": rules,
+    }
     return {
         "apiVersion": API,
         "kind": "HTTPRoute",
@@ -110,14 +140,10 @@ def owned(plan: RoutePlan, asked: Wanted) -> dict[str, Any]:
             "name": asked.name,
             "namespace": namespace,
             "labels": {OWNER: rollout},
-            "annotations": _notes(plan, rules),
-            "ownerReferences": [_owner(asked)],
+            "annotations": {**_notes(plan, rules), SPEC: json.dumps(_bare(spec, _DEFAULTS), sort_keys=True)},
+            "ownerReferences": [] if asked.stays else [_owner(asked)],
         },
-        "spec": {
-            "parentRefs": [dict(parent) for parent in asked.parents],
-            **({"hostnames": list(asked.hostnames)} if asked.hostnames else {}),
-            "rules": rules,
-        },
+        "spec": spec,
     }
 
 
@@ -156,7 +182,6 @@ def _owner(asked: Wanted) -> dict[str, Any]:
         "name": asked.key.partition("/")[2],
         "uid": asked.uid,
         "controller": True,
-        "blockOwnerDeletion": True,
     }
 
 
@@ -246,18 +271,55 @@ def _fraction(mirror: Object) -> int:
 
 
 def override(route: Object, names: Sequence[str] = ()) -> str | None:
-    """What somebody else made of our weights, in words; None if they are as we noted them, or nothing is noted."""
+    """What somebody else made of what we wrote, in words; None if it is as we noted it, or nothing is noted."""
     note = mapping(route, "metadata", "annotations").get(WEIGHTS)
     if carried(route) is None or not isinstance(note, str):
         return None
     present = weights_of(route, names)
     if json.dumps(present, sort_keys=True) == note:
-        return None
-    said = (
-        "; ".join(f"rule {rule}: {_listed(weights)}" for rule, weights in present.items())
-        or "it has no rule of ours"
-    )
+        said = "" if names else ", ".join(_edited(route))
+        if not said:
+            return None
+    else:
+        said = (
+            "; ".join(f"rule {rule}: {_listed(weights)}" for rule, weights in present.items())
+            or "it has no rule of ours"
+        )
     return f"somebody else changed HTTPRoute {text(route, 'metadata', 'name')}: {said[:400]}"
+
+
+def _edited(route: Object) -> tuple[str, ...]:
+    """The fields of a route of ours that are not as we noted them, such as `spec.rules[headgate].filters`."""
+    try:
+        note = json.loads(text(route, "metadata", "annotations", SPEC) or "null")
+    except ValueError:
+        note = None
+    if not isinstance(note, dict):
+        return ()
+    spec = mapping(route, "spec")
+    found = _bare({name: spec.get(name) for name in ("parentRefs", "hostnames", "rules")}, _DEFAULTS)
+    if found == note:
+        return ()
+    one, other = {"spec": note}, {"spec": found}
+    paths = dict.fromkeys((*differences(one, other), *differences(other, one)))
+    return tuple(paths)[:PATHS_MAX] or ("spec",)
+
+
+def _bare(found: Any, defaults: Any) -> Any:
+    """Without what is empty or a default: what was asked for and what became of it compare by this."""
+    if isinstance(found, Mapping):
+        usual = defaults if isinstance(defaults, Mapping) else {}
+        bare = {name: _bare(value, usual.get(name)) for name, value in found.items()}
+        return {
+            name: value
+            for name, value in bare.items()
+            if value not in (None, {}, []) and value != usual.get(name)
+        }
+    if isinstance(found, list):
+        inner = defaults[0] if isinstance(defaults, list) else None
+        each = [_bare(one, inner) for one in found]
+        return each if any(each) else []
+    return found
 
 
 def _listed(weights: Mapping[str, int]) -> str:

@@ -6,7 +6,7 @@ is made; of those that do not run any more only the last few.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from controller.adapters.kubernetes.copies import CONFIG_MAPS, Copies, Looked
 from controller.adapters.kubernetes.drift import differences, managers
 from controller.adapters.kubernetes.errors import ApiError, Conflict, Fenced, Forbidden, Invalid, NotFound
 from controller.adapters.kubernetes.objects import Json, Owner, name_of
-from controller.adapters.kubernetes.raw import items, key_of, number, text
+from controller.adapters.kubernetes.raw import key_of, number, text
 from controller.adapters.kubernetes.secrets import TRACKED_MAX, Secrets, Unread, Unreadable
 from controller.adapters.kubernetes.store import GROUP, PLURAL, VERSION
 from controller.core.status import VersionObserved, Workload
@@ -44,6 +44,7 @@ _PLURALS: Final[Mapping[str, tuple[str, str, str]]] = {
     "ConfigMap": ("", "v1", "configmaps"),
 }
 _REPLICAS: Final = "spec.replicas"
+Release = Callable[[Owner], Awaitable[None]]
 _WHO: Final = re.compile(r'conflict with "([^"]+)"')
 
 
@@ -76,12 +77,16 @@ class _Notes:
 
 
 class Managed:
-    """Reads and writes the objects of versions. One call of `apply` at a time for each rollout."""
+    """Reads and writes the objects of versions. One call of `apply` at a time for each rollout.
 
-    def __init__(self, api: Api, copies: Copies, secrets: Secrets) -> None:
+    `release` lets what else was made for a rollout stay when that goes, and raises an ApiError if it cannot.
+    """
+
+    def __init__(self, api: Api, copies: Copies, secrets: Secrets, release: Release) -> None:
         self._api = api
         self._copies = copies
         self._secrets = secrets
+        self._release = release
         self._kinds = {
             "Deployment": copies.deployments,
             "Service": copies.services,
@@ -332,13 +337,18 @@ class Managed:
         """The rollout goes: what is ours goes with it as garbage, or stays and belongs to nobody."""
         if not owner.keeps:
             return
+        if not self._copies.has_what_is_made:
+            raise StoreUnavailable(f"{owner.key}: the objects that stay when it goes have not been read yet")
+        await self._release(owner)
         for kind, copy in self._kinds.items():
             for found in self._copies.of_rollout(copy, owner.key):
-                references = items(found, "metadata", "ownerReferences")
-                others = [one for one in references if text(one, "uid") != owner.uid]
-                if len(others) < len(references):
-                    patch = {"metadata": {"ownerReferences": others, "uid": found["metadata"]["uid"]}}
+                patch = owner.releasing(found)
+                if patch is not None:
                     copy.put(await self._api.merge_patch(_path({**found, "kind": kind}), patch))
+
+
+async def nothing_else(owner: Owner) -> None:
+    """A `Release` where nothing but its versions is made for a rollout."""
 
 
 def _with(

@@ -53,6 +53,15 @@ class Owner:
             return all(text(one, "uid") == self.uid for one in controllers)
         return text(found, "metadata", "labels", ROLLOUT_LABEL) == self.name
 
+    def releasing(self, found: Mapping[str, Any]) -> Json | None:
+        """The merge patch that takes our reference off it, conditional on the state that was read; None if it has none."""
+        references = items(found, "metadata", "ownerReferences")
+        others = [one for one in references if text(one, "uid") != self.uid]
+        if len(others) == len(references):
+            return None
+        as_read = {name: found["metadata"].get(name) for name in ("uid", "resourceVersion")}
+        return {"metadata": {**as_read, "ownerReferences": others}}
+
 
 def owner_of(rollout: Mapping[str, Any]) -> Owner:
     """The owner that a ModelRollout, as the API server has it, is."""

@@ -17,7 +17,7 @@ from controller.adapters.kubernetes.brought import Brought
 from controller.adapters.kubernetes.copies import Copies, Looked
 from controller.adapters.kubernetes.entrance import Entrances
 from controller.adapters.kubernetes.inference import Inference
-from controller.adapters.kubernetes.managed import Managed
+from controller.adapters.kubernetes.managed import Managed, Release, nothing_else
 from controller.adapters.kubernetes.objects import owner_of
 from controller.adapters.kubernetes.raw import mapping, number, text
 from controller.adapters.kubernetes.reflector import Reflector
@@ -44,8 +44,8 @@ class KubernetesWorkloads:
     """Versions of the rollouts in `namespace` (None: in all).
 
     `rollout(key)` gives the ModelRollout as the API server has it, to own what is made. `reach` says where a URL that is
-    asked may lead. `on_change(key)` is called, on the event loop, whenever `observe` or `revisions` would answer
-    differently. `run` keeps the copies, and has to be running; `close` at the end.
+    asked may lead. `on_change(key)` is called, on the event loop, whenever `observe` or `revisions` would answer differently. `run` keeps the copies, and has to be
+    running; `close` at the end. `release` is as of `Managed`.
     """
 
     def __init__(
@@ -57,11 +57,12 @@ class KubernetesWorkloads:
         reach: Reach,
         on_change: Callable[[str], None],
         log: Log,
+        release: Release = nothing_else,
     ) -> None:
         self._copies = Copies(api, namespace, on_change, log)
         self._urls = Urls(reach, on_change, log)
         self._secrets = Secrets(api, on_change, log)
-        self._managed = Managed(api, self._copies, self._secrets)
+        self._managed = Managed(api, self._copies, self._secrets, release)
         self._adoptions = Adoptions(api, self._copies, self._means)
         self.entrance = Entrances(api, self._copies, self._adoptions, rollout, on_change, log)
         self._rollout = rollout
@@ -182,7 +183,11 @@ class KubernetesWorkloads:
 
         made = {identity: document for identity, document in documents.items() if "template" in document}
         rollout = self._rollout(key)
-        if made and rollout is not None and await self._managed.apply(owner_of(rollout), made, running):
+        if rollout is None:
+            return
+        owner = owner_of(rollout)
+        is_left = owner.is_deleting and not running
+        if (made or is_left) and await self._managed.apply(owner, made, running):
             self._on_change(key)
 
     def forget(self, key: str) -> None:
