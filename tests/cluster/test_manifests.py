@@ -228,6 +228,19 @@ def test_the_api_server_takes_what_the_chart_makes_with_every_value_used(
 
 
 @pytest.mark.needs("helm")
+def test_where_few_may_reach_the_controller_every_router_may_and_who_is_named(cluster: Testbed) -> None:
+    named = "networkPolicy.from[0].namespaceSelector.matchLabels.team=metrics"
+    objects = chart(cluster, "networkPolicy.create=true", named)
+    (policy,) = [thing for thing in objects if thing["kind"] == "NetworkPolicy"]
+    *routers, last = policy["spec"]["ingress"][0]["from"]
+    assert last == {"namespaceSelector": {"matchLabels": {"team": "metrics"}}}
+    wanted = [peer["podSelector"]["matchLabels"].items() for peer in routers]
+    sidecar = list(yaml.safe_load_all((EXAMPLES / "sidecar.yaml").read_text()))
+    for template in pods([*built(cluster, MANIFESTS / "router"), *sidecar]):
+        assert any(labels <= template["metadata"]["labels"].items() for labels in wanted)
+
+
+@pytest.mark.needs("helm")
 def test_with_a_certificate_of_somebody_elses_the_controller_keeps_no_authority(cluster: Testbed) -> None:
     objects = chart(cluster, "tls.secret=mine")
     (deployment,) = [thing for thing in objects if thing["kind"] == "Deployment"]

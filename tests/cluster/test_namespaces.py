@@ -1,6 +1,7 @@
 """Rollouts elsewhere than where the controller is: each way to install that, with exactly the rights it grants."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -88,10 +89,17 @@ class Installed(Secured):
         config.write_text(json.dumps(document))
         return Program(
             name,
-            [HEADGATE, "controller", *self.given, "--kubeconfig", config, "--api", f"127.0.0.1:{port}",
-             "--token-file", self.token, *more],
+            [HEADGATE, "controller", *self.given, "--kubeconfig", config, "--api", f"127.0.0.1:{port}", *more],
             self.folder,
         )  # fmt: skip
+
+    def start(self) -> None:
+        """With the router's own account, as manifests/router has it."""
+        account = (MANIFESTS / "router" / "account.yaml").read_text().replace("fraud", NAME)
+        self.cluster.kubectl("-n", ROLLOUTS, "apply", "-f", "-", stdin=account)
+        token = self.kubectl("create", "token", f"{NAME}-router", "--audience", "headgate")
+        self.token.write_text(token.stdout)
+        super().start()
 
 
 @contextmanager
@@ -131,6 +139,7 @@ def test_a_rollout_elsewhere_becomes_healthy_with_the_rights_that_are_installed(
         whole.apply(rollout([whole.model("v1")]))
         whole.mount()
         whole.phase_is("Healthy")
+        whole.kubectl("wait", "--for=condition=TrafficSynced", "--timeout=90s", f"mro/{NAME}")
         lease = cluster.kubectl("-n", HOME, "get", "lease,secret", "-o", "name").stdout
         assert "headgate-controller" in lease
         assert "secret/headgate-tls" in lease
@@ -166,6 +175,18 @@ def test_what_is_the_controllers_own_stays_at_home(cluster: Testbed, overlay: st
     assert elsewhere == (at_ml if overlay == "one-namespace" else {})
     for name in ("headgate-controller-leader", "headgate-controller-tls"):
         assert places["Role", name] == places["RoleBinding", name] == HOME
+
+
+def test_the_api_server_takes_the_rollout_of_the_guide(cluster: Testbed) -> None:
+    install(cluster)
+    there(cluster, ROLLOUTS)
+    text = (MANIFESTS.parent / "docs" / "kubernetes.md").read_text()
+    found = re.findall(r"^```yaml\n(apiVersion: .*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert found
+    for document in found:
+        done = cluster.kubectl("create", "--dry-run=server", "-f", "-", stdin=document)
+        assert "Warning" not in done.stderr
+    assert f"namespace: {ROLLOUTS}" in found[0]
 
 
 @way
