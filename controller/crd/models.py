@@ -1127,7 +1127,8 @@ class RolloutSpec(Model):
     traffic: Traffic | None = None
     """Who moves the traffic; left out, Headgate's routers."""
     deletion_policy: Literal["Delete", "Orphan"] = "Delete"
-    """What becomes of the pods of template when the rollout is deleted: they go with it, or stay and belong to nobody."""
+    """What becomes of the pods of template, and of the HTTPRoute that Headgate made, when the rollout is deleted. Delete: they
+    go with it, and who comes by the route gets 404. Orphan: they stay, with all traffic on stable, and belong to nobody."""
     paused: bool = False
     """true: the ramp stays where it is; checks go on, and a Fail still rolls back."""
 

@@ -44,8 +44,8 @@ class KubernetesWorkloads:
     """Versions of the rollouts in `namespace` (None: in all).
 
     `rollout(key)` gives the ModelRollout as the API server has it, to own what is made. `reach` says where a URL that is
-    asked may lead. `on_change(key)` is called, on the event loop, whenever `observe` or `revisions` would answer differently. `run` keeps the copies, and has to be
-    running; `close` at the end. `release` is as of `Managed`.
+    asked may lead. `on_change(key)` is called, on the event loop, whenever `observe` or `revisions` would answer
+    differently. `release` is as of `Managed`. `run` keeps the copies, and has to be running; `close` at the end.
     """
 
     def __init__(
