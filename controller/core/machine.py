@@ -113,8 +113,10 @@ def _make_sound(draft: Draft) -> None:
         owners |= {rival.name for rival in beside if rival.was_issued}
         owned = draft.status.slots
         owned = owned if slots.is_sound(owned, owners) else slots.all_to(stable.name)
+    ways_back = tuple(p for p in draft.status.past if stable is None or p.ref.identity != stable.identity)
     draft.status = replace(
         draft.status,
+        past=ways_back,  # to what serves already there is no way back
         epoch=max(draft.status.epoch, draft.observed.epoch),
         observed_generation=draft.spec.generation,
         candidate=candidate,

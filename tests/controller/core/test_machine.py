@@ -9,7 +9,7 @@ from controller.core import slots
 from controller.core.checks import AtMost, Check, Metric
 from controller.core.machine import PAIRS, checks_needed, decide
 from controller.core.spec import CanaryStage, FullStage
-from controller.core.status import Observed, Phase, Status, VersionRef
+from controller.core.status import Observed, PastStable, Phase, Status, VersionRef
 from headgate.wire.plan import SlotRange
 from tests.controller.core.stories import candidate, decided, on_trial, router, say, told, weight
 
@@ -227,3 +227,14 @@ def test_stages_edited_under_a_target_that_is_not_there_still_bound_the_share():
     )
     after = decided(story).status
     assert slots.weight_of(after.slots, "v2") <= 500
+
+
+def test_what_serves_already_is_no_way_back():
+    """No writer of ours makes such a status; what somebody restored by hand may be one."""
+    story = told("target v1", "wait 1s")
+    serving = story.status.stable
+    assert serving is not None
+    same = PastStable(VersionRef("v9", serving.identity), 0.0)
+    story.status = replace(story.status, past=(same,))
+    story.tell("wait 1s")
+    assert story.status.past == ()
