@@ -60,7 +60,8 @@ class _Notes:
     `said` and `is_stuck`: why its Service or its Deployment is not as it shall be. `led` is the UID of the Service that
     was seen to lead to the routers, `settled` the same once everybody knew, `who` changed it at which resourceVersion.
     `left` are Services that were led elsewhere just now, each with where, and since when its EndpointSlices say so (0:
-    not yet). `timer`: when it is looked at again.
+    not yet). `past` is the UID of the Service of which everybody knows that it leads past the routers. `timer`: when it is
+    looked at again.
     """
 
     said: str = ""
@@ -69,6 +70,7 @@ class _Notes:
     settled: str = ""
     who: tuple[str, str] = ("", "")
     left: dict[str, tuple[Destination, float]] = field(default_factory=dict)
+    past: str = ""
     timer: asyncio.TimerHandle | None = None
 
 
@@ -163,6 +165,8 @@ class Entrances:
         """First those back that are needed on the way back, then the way, then away with those that are not needed."""
         await self._adoptions.restore(wish)
         await self._give_back(wish, notes)
+        if wish.is_leaving:
+            self._leave(wish, notes)
         if wish.service:
             await self._take(wish, notes, status, plan, routers)
         self._settle(wish, notes)
@@ -270,6 +274,16 @@ class Entrances:
         if not wish.service:
             notes.led = ""
 
+    def _leave(self, wish: Wish, notes: _Notes) -> None:
+        """Before the rollout's pods go, everybody has to know; whoever gave the Service back may have died before that."""
+        service = self._asked(wish.key)
+        found = self._copies.services.get(service) if service else None
+        if found is None or service in notes.left or notes.past == text(found, "metadata", "uid"):
+            return
+        is_fit = not takeover.unfit(found, wish.key, service.partition("/")[2])
+        if is_fit and self._way(wish.key, found) is not Way.LED:
+            notes.left[service] = (takeover.destination_of(found), 0.0)
+
     async def _give(self, wish: Wish, notes: _Notes, service: str) -> None:
         try:
             live = await self._live(service)
@@ -329,21 +343,25 @@ class Entrances:
         for service, (to, since) in tuple(notes.left.items()):
             if since and now - since >= SETTLE_S:
                 del notes.left[service]
+                uid = text(self._copies.services.get(service), "metadata", "uid")
                 if service == wish.service:
-                    notes.settled = text(self._copies.services.get(service), "metadata", "uid")
+                    notes.settled = uid
+                else:
+                    notes.past = uid
             elif not since and self._is_published(wish.namespace, service, to):
                 notes.left[service] = (to, now)
                 self._again(wish.key, SETTLE_S)
 
     def _is_published(self, namespace: str, service: str, to: Destination) -> bool:
-        """Do its EndpointSlices lead to those pods and nowhere else?"""
+        """Do its EndpointSlices lead to those pods and nowhere else? To nobody is as good where none of them is ready."""
         found = self._copies.services.get(service)
         if found is None:
             return True  # nobody is led anywhere
         port = number(items(found, "spec", "ports")[0], "port")
         told = endpoints.published(found, self._copies.slices_of(service), service, port)
         ready = {endpoint.host for endpoint in told.endpoints}
-        return bool(ready) and ready <= takeover.addresses(takeover.reached(self._pods(namespace), to))
+        there = takeover.addresses(takeover.reached(self._pods(namespace), to))
+        return ready <= there and bool(ready) == bool(there)
 
     # --- reading and writing -------------------------------------------------------------------------------------
 
