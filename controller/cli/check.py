@@ -13,7 +13,7 @@ from controller.cli.output import print_data
 Json = dict[str, Any]
 
 
-@click.group()
+@click.group("check")
 def group() -> None:
     """Look behind the verdict of a check."""
 

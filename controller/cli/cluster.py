@@ -155,6 +155,9 @@ class ClusterClient:
     def explanation(self, key: str) -> Json:
         return objects.explanation(self._get(key), time.time())
 
+    def arithmetic(self, key: str) -> Json:
+        return objects.arithmetic(self._get(key), time.time())
+
     def forecast(self, key: str) -> Json:
         return objects.forecast(self._get(key), time.time())
 

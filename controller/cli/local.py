@@ -120,6 +120,9 @@ class LocalClient:
     def explanation(self, key: str) -> Json:
         return self._call("GET", f"/v1/rollouts/{key}/explanation")
 
+    def arithmetic(self, key: str) -> Json:
+        return self._call("GET", f"/v1/rollouts/{key}/arithmetic")
+
     def forecast(self, key: str) -> Json:
         return self._call("GET", f"/v1/rollouts/{key}/forecast")
 

@@ -4,14 +4,15 @@ import functools
 import ipaddress
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
-from controller.crd import Refused
-from controller.crd.providers import Provider, read_providers
 from headgate.reach import Reach, networks
+
+if TYPE_CHECKING:
+    from controller.crd.providers import Provider
 
 
 class AddressType(click.ParamType[str]):
@@ -90,8 +91,11 @@ def provider_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_providers
 
 
-def _providers(named: tuple[tuple[str, str], ...], path: Path | None) -> dict[str, Provider]:
+def _providers(named: tuple[tuple[str, str], ...], path: Path | None) -> "dict[str, Provider]":
     """All of them; click's usage error with everything that is wrong with the file."""
+    from controller.crd import Refused  # here, because a rollback must not wait for it
+    from controller.crd.providers import Provider, read_providers
+
     found = {} if path is None else read_providers(path)
     if isinstance(found, Refused):
         told = "".join(f"\n  {fault}" for fault in found.faults)

@@ -269,6 +269,7 @@ class Reconciler:
                 version.name: self._counts(stored.key, checks, before, version.name)
                 for version in on_trial(before)
             },
+            self._routers.usual(stored.key),
         )
         judged = judge_trial(spec, before, checks, decode_state(kept), measured, now)
         return encode_state(judged.state), judged
