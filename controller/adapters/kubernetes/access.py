@@ -3,8 +3,12 @@
 Routers bring the projected token of their ServiceAccount, made for the audience `headgate`, and need the verb `route`
 on their own rollout and nothing else. Answers are kept for a minute; while the API server is away the last ones hold
 for ten, for a router whose counters nobody takes is blind evidence, not safety.
+
+Anybody who reaches the port can send tokens: of those that are not known few are reviewed at a time, and what was
+refused is kept apart, so that it pushes out nobody who is known.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -21,6 +25,14 @@ AUDIENCE: Final = "headgate"
 FRESH_S: Final = 60.0
 STALE_S: Final = 600.0
 KEPT_MAX: Final = 4096
+"""So many answers are kept, of each kind: yes, and no."""
+
+UNKNOWN_AT_ONCE: Final = 4
+"""So many tokens that are not known are reviewed at a time."""
+
+UNKNOWN_MAX: Final = 2048
+"""So many wait for that; more are told to come again."""
+
 TOKEN_CHARACTERS_MAX: Final = 16_384
 _REVIEWS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 _QUESTIONS: Final = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -35,6 +47,10 @@ class _Kept:
     at: float
 
 
+class _Crowded(Exception):
+    """Too many wait to become known."""
+
+
 class ClusterAccess:
     """Implements `ports.Access`. `is_shared` knows a token that may do everything, for those who want one."""
 
@@ -47,7 +63,10 @@ class ClusterAccess:
         self._api = api
         self._is_shared = is_shared
         self._monotonic = monotonic
-        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._yes: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._no: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._turn = asyncio.Semaphore(UNKNOWN_AT_ONCE)
+        self._unknown = 0
 
     async def refusal(self, token: str, wish: Wish) -> Denied | None:
         """Why the bearer may not; None if they may."""
@@ -56,48 +75,74 @@ class ClusterAccess:
         if not token or len(token) > TOKEN_CHARACTERS_MAX:
             return _unknown("there is no token in it")
         try:
-            known, bearer = await self._ask("who", token, lambda: self._review(token))
+            known, bearer = await self._who(token)
             if not known:
                 return _unknown(str(bearer))
             if not wish.verb:
                 return None
-            allowed, why = await self._ask(
-                f"{wish.verb} {wish.key} {wish.path if not wish.key else ''}",
-                token,
-                lambda: self._may(bearer, wish),
-            )
+            what = f"{wish.verb} {wish.key} {wish.path if not wish.key else ''}"
+            allowed, why = await self._ask(_name(what, token), lambda: self._may(bearer, wish))
         except ApiError as error:
             return Denied(
                 503, f"the API server cannot be asked who this is: {error}", "ask again in a moment"
             )
+        except _Crowded:
+            return Denied(503, "too many ask whom nobody knows yet", "ask again in a moment")
         return None if allowed else _forbidden(bearer, wish, str(why))
 
-    async def _ask(self, question: str, token: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _who(self, token: str) -> Answer:
+        """Who bears the token; who was known before does not wait behind those who are not."""
+        name = _name("who", token)
+        if name in self._yes or self._fresh(name) is not None:
+            return await self._ask(name, lambda: self._review(token))
+        if self._unknown >= UNKNOWN_MAX:
+            raise _Crowded
+        self._unknown += 1
+        try:
+            async with self._turn:
+                return await self._ask(name, lambda: self._review(token))
+        finally:
+            self._unknown -= 1
+
+    def _fresh(self, name: bytes) -> _Kept | None:
+        """The answer that needs not be asked again."""
+        kept = self._yes.get(name) or self._no.get(name)
+        return kept if kept is not None and self._monotonic() - kept.at < FRESH_S else None
+
+    async def _ask(self, name: bytes, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer, asked anew when it is old; the old one while nobody answers."""
-        name, now = sha256(f"{question}\n{token}".encode()).digest(), self._monotonic()
-        kept = self._kept.get(name)
-        if kept is not None and now - kept.at < FRESH_S:
-            return kept.answer
+        if (fresh := self._fresh(name)) is not None:
+            return fresh.answer
+        kept, now = self._yes.get(name) or self._no.get(name), self._monotonic()
         try:
             answer = await ask()
         except ApiError:
             if kept is not None and now - kept.at < STALE_S:
                 return kept.answer
             raise
-        self._kept[name] = _Kept(answer, now)
-        self._kept.move_to_end(name)
-        while len(self._kept) > KEPT_MAX:
-            self._kept.popitem(last=False)
+        self._keep(name, _Kept(answer, now))
         return answer
 
+    def _keep(self, name: bytes, kept: _Kept) -> None:
+        """Beside others of its kind; what was known the longest ago goes."""
+        mine, other = (self._yes, self._no) if kept.answer[0] else (self._no, self._yes)
+        other.pop(name, None)
+        mine[name] = kept
+        mine.move_to_end(name)
+        while len(mine) > KEPT_MAX:
+            mine.popitem(last=False)
+
     async def _review(self, token: str) -> Answer:
+        """An API server that does not know audiences names none in its answer: the token is for itself then."""
         body = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [AUDIENCE]},
         }
         status = mapping(await self._api.create(_REVIEWS, body), "status")
-        if status.get("authenticated") is not True:
+        audiences = status.get("audiences")
+        is_for_us = isinstance(audiences, list) and AUDIENCE in audiences
+        if status.get("authenticated") is not True or not is_for_us:
             return False, words(
                 status, "error"
             ) or f"it is no token of this cluster for the audience {AUDIENCE}"
@@ -127,6 +172,10 @@ class ClusterAccess:
         }
         status = mapping(await self._api.create(_QUESTIONS, body), "status")
         return status.get("allowed") is True, words(status, "reason")
+
+
+def _name(question: str, token: str) -> bytes:
+    return sha256(f"{question}\n{token}".encode()).digest()
 
 
 def _unknown(why: str) -> Denied:
