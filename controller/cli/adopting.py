@@ -9,7 +9,7 @@ from controller.adapters.kubernetes.raw import mapping, text
 from controller.cli.failures import Failure
 from controller.core.status import Workload
 from controller.crd.models import API_VERSION, KIND
-from controller.crd.revisions import Revision, config_maps_of, revision_of
+from controller.crd.revisions import TRACKED_SECRETS, Revision, config_maps_of, revision_of
 
 Json = dict[str, Any]
 Object = Mapping[str, Any]
@@ -153,7 +153,9 @@ def _of_deployment(found: Found, spec: Json, version: Revision) -> Iterator[Writ
 
 def hints(found: Found, document: Json) -> tuple[str, ...]:
     """What a person should know before."""
-    said = []
+    said = [
+        f"Service {name} leads to the pods of every version" + _ASIDE for name in _beside(found, document)
+    ]
     if not found.routers:
         to = takeover.routers_of(found.key.partition("/")[2])
         said.append(
@@ -166,9 +168,26 @@ def hints(found: Found, document: Json) -> tuple[str, ...]:
     if tracked:
         label = f"{objects.TRACK_LABEL}=true"
         said.append(
-            f"ConfigMaps {', '.join(tracked)}: label one {label}, and its content is part of the version"
+            f"ConfigMaps {', '.join(tracked)}: label one {label}, and its content is part of the version; where one is "
+            "labelled already, the version's name ends otherwise than told here, and a copy of it is made"
         )
+    if TRACKED_SECRETS in mapping(found.deployment, "spec", "template", "metadata", "annotations"):
+        said.append("its Secrets are part of the version, whose name ends otherwise than told here")
     return tuple(said)
+
+
+_ASIDE: Final = (
+    ", one on trial too, whatever its share: its clients are in no canary. Take a label of it out of the template, "
+    "or send its clients to the Service that is taken over"
+)
+
+
+def _beside(found: Found, document: Object) -> tuple[str, ...]:
+    """The Services that select the pods, which the rollout's pods are labelled alike, and are not taken over."""
+    labels = mapping(found.deployment, "spec", "template", "metadata", "labels")
+    taken = document["spec"].get("traffic", {}).get("router", {}).get("takeOver")
+    names = (text(one, "metadata", "name") for one in found.services if _selects(one, labels))
+    return tuple(sorted(name for name in names if name != taken))
 
 
 def as_data(write: Write) -> Json:
