@@ -10,12 +10,12 @@ from typing import Any
 from controller.adapters.kubernetes import adopted, takeover
 from controller.adapters.kubernetes.adopted import Note, ScaleDown
 from controller.adapters.kubernetes.api import LIST_BYTES_MAX, MANAGER, Api, path_of
-from controller.adapters.kubernetes.copies import BY_ADOPTER, DEPLOYMENTS, PODS, Copies
+from controller.adapters.kubernetes.copies import BY_ADOPTER, DEPLOYMENTS, PODS, SERVICES, Copies
 from controller.adapters.kubernetes.drift import managers
 from controller.adapters.kubernetes.errors import NotFound
 from controller.adapters.kubernetes.objects import name_of
 from controller.adapters.kubernetes.pods import by_deployment
-from controller.adapters.kubernetes.raw import items, key_of, mapping, number, text
+from controller.adapters.kubernetes.raw import items, key_of, mapping, number
 from controller.adapters.kubernetes.wishes import Waits, Wish
 from controller.crd.revisions import merge_patch
 
@@ -95,19 +95,21 @@ class Adoptions:
 
     async def _demand_others(self, wish: Wish, live: Object) -> None:
         """Waits unless every Service that leads to its pods leads to a ready one of somebody else, too."""
-        path = path_of("", "v1", PODS, wish.namespace)
-        found = items(await self._api.get(path, body_bytes_max=LIST_BYTES_MAX), "items")
+        found = await self._all(PODS, wish.namespace)
         own = [pod for pod in found if key_of(live) in by_deployment(pod)]
         others = [pod for pod in found if pod not in own]
-        for service in self._copies.services.values():
+        for service in await self._all(SERVICES, wish.namespace):
             to = takeover.destination_of(service)
-            if text(service, "metadata", "namespace") != wish.namespace or not to.selector:
-                continue
-            if takeover.reached(own, to) and not takeover.reached(others, to):
+            if to.selector and takeover.reached(own, to) and not takeover.reached(others, to):
                 raise Waits(
                     f"Deployment {key_of(live)} keeps its pods: Service {key_of(service)} leads to them alone; "
                     "lead it to the rollout's (traffic.router.takeOver), or delete it"
                 )
+
+    async def _all(self, plural: str, namespace: str) -> list[Object]:
+        """The collection as it is now."""
+        path = path_of("", "v1", plural, namespace)
+        return items(await self._api.get(path, body_bytes_max=LIST_BYTES_MAX), "items")
 
     # --- and up --------------------------------------------------------------------------------------------------
 
