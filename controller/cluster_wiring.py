@@ -12,9 +12,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -28,10 +29,12 @@ from controller.adapters.kubernetes.gateway import Gateways, Routers
 from controller.adapters.kubernetes.httproute import Wanted, wanted
 from controller.adapters.kubernetes.leases import Elector, Timing
 from controller.adapters.kubernetes.membership import Membership
+from controller.adapters.kubernetes.raw import key_of
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.store import GROUP, VERSION, KubernetesStore
 from controller.adapters.kubernetes.store import PLURAL as ROLLOUTS
 from controller.adapters.kubernetes.warmrequests import WarmRequests
+from controller.adapters.kubernetes.wishes import by_adopted
 from controller.adapters.kubernetes.workloads import KubernetesWorkloads
 from controller.adapters.prometheus.counters import PrometheusCounters
 from controller.adapters.routers import RouterRegistry
@@ -63,6 +66,9 @@ if TYPE_CHECKING:
 
 LEASE: Final = "headgate-controller"
 EVERYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104  a comparison
+
+BY_ADOPTED: Final = "adopted"
+"""Index of the rollouts: the Deployment that each of them asks for."""
 
 SYNC_S: Final = 30.0
 """How long the first lists may take before that is said, again and again."""
@@ -299,6 +305,8 @@ def _connect(settings: ClusterSettings) -> Cluster:
     def on_rollout(key: str, before: Object | None, after: Object | None) -> None:
         if _matters(before, after):
             queue.add(key, urgent=True)
+        for other in _waiting(rollouts, before, after):
+            queue.add(other)
         if struck := _struck(before, after):
             registry.struck(key, struck)
         if serving is not None and (before is None or after is None):
@@ -314,7 +322,9 @@ def _connect(settings: ClusterSettings) -> Cluster:
         found = rollouts.get(key)
         return None if found is None else wanted(found)
 
-    rollouts = Reflector(api, path_of(GROUP, VERSION, ROLLOUTS, namespace), on_rollout, log=log)
+    rollouts = Reflector(
+        api, path_of(GROUP, VERSION, ROLLOUTS, namespace), on_rollout, log=log, index={BY_ADOPTED: by_adopted}
+    )
     actions = Reflector(api, path_of(GROUP, VERSION, ACTIONS, namespace), on_action, log=log, index=INDEX)
     gateways = Gateways(writer, namespace, queue.add, time.time, log, wanted=wanted_route)
     workloads = KubernetesWorkloads(
@@ -324,6 +334,7 @@ def _connect(settings: ClusterSettings) -> Cluster:
         reach=settings.reach,
         on_change=queue.add,
         release=gateways.release,
+        adopting=partial(rollouts.indexed, BY_ADOPTED),
         log=log,
     )
     compiler = Compiler(workloads.revisions)
@@ -439,6 +450,12 @@ def _matters(before: Object | None, after: Object | None) -> bool:
         return True
     told = ("uid", "generation", "deletionTimestamp", "annotations", "finalizers")
     return any(before["metadata"].get(name) != after["metadata"].get(name) for name in told)
+
+
+def _waiting(rollouts: Reflector, before: Object | None, after: Object | None) -> Iterator[str]:
+    """The rollouts that may have the Deployment now which this one adopted and does not any more."""
+    for deployment in set(by_adopted(before or {})) - set(by_adopted(after or {})):
+        yield from map(key_of, rollouts.indexed(BY_ADOPTED, deployment))
 
 
 async def _synced(cluster: Cluster) -> None:

@@ -197,3 +197,20 @@ def test_a_deployment_that_is_not_there_is_named_and_one_keeps_its_pods_while_so
     scene.whole.kubectl("delete", "service", "alone")
     replicas_are(scene, 0)
     assert scene.history.gaps() == []
+
+
+def test_a_second_rollout_on_one_deployment_is_told_so_and_has_it_when_the_first_is_gone(
+    scene: Scene,
+) -> None:
+    scene.whole.apply(adopting("never", traffic={"router": {}}))
+    scene.whole.phase_is("Healthy")
+    second = adopting("never", traffic={"router": {}})
+    second["metadata"] = {"name": "second"}
+    scene.whole.apply(second)
+    said = f"Deployment {scene.whole.namespace}/{FRONT} is adopted by rollout {scene.whole.namespace}/{NAME}"
+    assert said in scene.whole.phase_is("Stalled", name="second")["message"]
+    made = ("get", "deployments", "-l", "headgate.dev/rollout=second", "-o", "name")
+    assert scene.whole.kubectl(*made).stdout == ""
+    scene.whole.kubectl("delete", "mro", NAME, "--timeout=90s")
+    until("the second has it", lambda: scene.whole.kubectl(*made).stdout, 90, scene.says)
+    assert adopted.replicas_of(old(scene)) == HAD

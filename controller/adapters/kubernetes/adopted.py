@@ -6,13 +6,13 @@ had and how many it was left. With it another controller, or a person, can give 
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from controller.adapters.kubernetes.objects import MANAGED_BY
-from controller.adapters.kubernetes.raw import items, mapping, number, text
+from controller.adapters.kubernetes.raw import items, key_of, mapping, number, text
 from controller.crd.models import VERSION_NAME
 from controller.crd.revisions import VERSION_LABEL
 
@@ -61,12 +61,17 @@ def pods_of(deployment: Object | None, key: str, name: str, port: int) -> Made |
     if text(deployment, "metadata", "labels", MANAGED_BY) == "headgate":
         return f"{what} is Headgate's own, of one version: name the one that was there before"
     if note is not None and note.by != key:
-        return f"{what} is adopted by rollout {note.by}: one Deployment belongs to one rollout"
+        return held(what, note.by)
     called = text(template, "metadata", "labels", VERSION_LABEL)
     if called and re.fullmatch(VERSION_NAME, called) is None:
         return f"the template of {what} calls its version {called!r}: lower-case letters, digits and -, such as v8"
     found = port or _port_of(template)
     return Made(template, found) if found else f"{_ports(template, what)}: write the one that serves as port"
+
+
+def held(what: str, by: str) -> str:
+    """That another rollout has the Deployment."""
+    return f"{what} is adopted by rollout {by}: one Deployment belongs to one rollout"
 
 
 def _port_of(template: Object) -> int:
@@ -100,6 +105,23 @@ def by_adopter(deployment: Object) -> Iterator[str]:
     note = note_of(deployment)
     if note is not None and note.by.partition("/")[0] == text(deployment, "metadata", "namespace"):
         yield note.by
+
+
+def holder_of(deployment: Object, asking: Iterable[Object], last: str) -> str:
+    """Which of the ModelRollouts that ask for the Deployment has it, `namespace/name`; "" if none asks.
+
+    The one that noted itself, else the one that had it `last`; of others one that went on with it before one that was
+    refused, and then the oldest.
+    """
+    note = note_of(deployment)
+
+    def rank(rollout: Object) -> tuple[object, ...]:
+        key, status = key_of(rollout), mapping(rollout, "status")
+        is_refused = text(status, "phase") == "Stalled" or not text(status, "targetVersion")
+        is_noted = note is not None and note.by == key
+        return not is_noted, key != last, is_refused, text(rollout, "metadata", "creationTimestamp"), key
+
+    return key_of(first) if (first := min(asking, key=rank, default=None)) is not None else ""
 
 
 def replicas_of(deployment: Object) -> int:

@@ -1,11 +1,11 @@
 """What a rollout asks of what was there before it: a Service to take over, a Deployment to adopt; and why not yet."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from controller.adapters.kubernetes.adopted import ScaleDown
-from controller.adapters.kubernetes.raw import mapping, text
+from controller.adapters.kubernetes.raw import key_of, mapping, text
 from controller.core.status import Status, VersionRef
 
 Object = Mapping[str, Any]
@@ -67,6 +67,13 @@ def taken_over(key: str, spec: Object) -> str:
     """`namespace/name` of the Service that the spec names; "" if it names none."""
     name = text(spec, "traffic", "router", "takeOver")
     return f"{key.partition('/')[0]}/{name}" if name else ""
+
+
+def by_adopted(rollout: Object) -> Iterator[str]:
+    """For an index: the Deployment that a ModelRollout asks for, `namespace/name`."""
+    name = adopted(key_of(rollout), mapping(rollout, "spec"))
+    if name:
+        yield name
 
 
 def adopted(key: str, spec: Object) -> str:

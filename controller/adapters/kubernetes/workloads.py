@@ -5,7 +5,7 @@ own message; everything is read from copies that watches keep, so nothing here w
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +19,7 @@ from controller.adapters.kubernetes.entrance import Entrances
 from controller.adapters.kubernetes.inference import Inference
 from controller.adapters.kubernetes.managed import Managed, Release, nothing_else
 from controller.adapters.kubernetes.objects import owner_of
-from controller.adapters.kubernetes.raw import mapping, number, text
+from controller.adapters.kubernetes.raw import key_of, mapping, number, text
 from controller.adapters.kubernetes.reflector import Reflector
 from controller.adapters.kubernetes.secrets import Secrets, Unreadable
 from controller.adapters.kubernetes.urls import Urls
@@ -45,7 +45,8 @@ class KubernetesWorkloads:
 
     `rollout(key)` gives the ModelRollout as the API server has it, to own what is made. `reach` says where a URL that is
     asked may lead. `on_change(key)` is called, on the event loop, whenever `observe` or `revisions` would answer
-    differently. `release` is as of `Managed`. `run` keeps the copies, and has to be running; `close` at the end.
+    differently. `release` is as of `Managed`; `adopting(deployment)` gives the ModelRollouts that ask for it. `run` keeps
+    the copies, and has to be running; `close` at the end.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class KubernetesWorkloads:
         on_change: Callable[[str], None],
         log: Log,
         release: Release = nothing_else,
+        adopting: Callable[[str], Iterable[Object]] = lambda deployment: (),
     ) -> None:
         self._copies = Copies(api, namespace, on_change, log)
         self._urls = Urls(reach, on_change, log)
@@ -66,6 +68,8 @@ class KubernetesWorkloads:
         self._adoptions = Adoptions(api, self._copies, self._means)
         self.entrance = Entrances(api, self._copies, self._adoptions, rollout, on_change, log)
         self._rollout = rollout
+        self._adopting = adopting
+        self._holders: dict[str, str] = {}
         self._on_change = on_change
 
     async def run(self) -> None:
@@ -114,9 +118,17 @@ class KubernetesWorkloads:
         if kept:
             return kept
         pods = adopted.pods_of(found, key, name, port)
-        if isinstance(pods, str):
-            return Fault("spec.workloadRef", "workload", pods)
+        why = pods if isinstance(pods, str) else self._held(key, found)
+        if isinstance(pods, str) or why:
+            return Fault("spec.workloadRef", "workload", why)
         return self._managed.revisions(key, pods.template, pods.port)
+
+    def _held(self, key: str, found: Object | None) -> str:
+        """Who else has the Deployment, in words; "" if the rollout may have it."""
+        name = key_of(found)
+        holder = adopted.holder_of(found or {}, self._adopting(name), self._holders.get(name, ""))
+        self._holders[name] = holder
+        return "" if holder in ("", key) else adopted.held(f"Deployment {name}", holder)
 
     async def retargeted(self, key: str, spec: Object, version: str) -> Json:
         """The merge patch of the rollout's spec that makes the version the target: its pod template, if it has one.
@@ -195,6 +207,7 @@ class KubernetesWorkloads:
         self._managed.forget(key)
         self.entrance.forget(key)
         self._urls.forget(key)
+        self._holders = {name: holder for name, holder in self._holders.items() if holder != key}
         self._copies.looks(key, ())
 
 

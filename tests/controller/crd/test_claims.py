@@ -28,6 +28,12 @@ def rollout(name: str, namespace: str = "ml", **spec: Any) -> dict[str, Any]:
     }
 
 
+def adopting(name: str, deployment: str) -> dict[str, Any]:
+    made = rollout(name, workloadRef={"name": deployment})
+    del made["spec"]["target"], made["spec"]["versions"]
+    return made
+
+
 @pytest.mark.parametrize(
     ("one", "other", "says"),
     [
@@ -41,6 +47,8 @@ def rollout(name: str, namespace: str = "ml", **spec: Any) -> dict[str, Any]:
             rollout("b", **SERVICE),
             "rollout ml/a moves the traffic of Service ml/front",
         ),
+        (adopting("a", "fraud"), adopting("b", "fraud"), "rollout ml/a adopts Deployment ml/fraud already"),
+        (adopting("a", "fraud"), adopting("b", "other"), ""),
         (rollout("a", **ROUTE), rollout("b", **OTHER), ""),
         (rollout("a", **ROUTE), rollout("b", namespace="web", **ROUTE), ""),
         (rollout("a", **ROUTE), rollout("a", **ROUTE), ""),

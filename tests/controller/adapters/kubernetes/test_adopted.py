@@ -100,6 +100,30 @@ def test_a_note_that_cannot_be_read_is_none(note: str) -> None:
     assert adopted.note_of(deployment(annotations={adopted.NOTE: note})) is None
 
 
+def asking(name: str, created: int, **status: str) -> dict[str, Any]:
+    metadata = {"namespace": "ml", "name": name, "creationTimestamp": f"2026-01-01T00:00:0{created}Z"}
+    return {"metadata": metadata, "status": status}
+
+
+def test_of_several_rollouts_that_ask_for_a_deployment_the_one_that_has_it_keeps_it() -> None:
+    one, other = asking("a", 2), asking("b", 1)
+    free = deployment(HTTP)
+    noted = patched(free, adopted.scaling(free, "ml/a", 4, 4))
+    serving = asking("a", 2, phase="Healthy", targetVersion="v1")
+    refused = asking("b", 1, phase="Stalled", targetVersion="v7")
+
+    def holder(found: dict[str, Any], last: str, *rollouts: dict[str, Any]) -> str:
+        assert adopted.holder_of(found, rollouts, last) == adopted.holder_of(found, rollouts[::-1], last)
+        return adopted.holder_of(found, rollouts, last)
+
+    assert holder(free, "") == ""
+    assert holder(free, "ml/gone", one, other) == "ml/b", "the older one"
+    assert holder(free, "ml/a", one, other) == "ml/a", "the one that had it last"
+    assert holder(noted, "ml/b", one, other) == "ml/a", "the one that it notes"
+    assert holder(free, "", serving, other) == "ml/a", "the one that went on with it"
+    assert holder(free, "", serving, refused) == "ml/a", "the one that was not refused"
+
+
 def test_a_note_of_another_namespace_makes_a_deployment_nobodys_there() -> None:
     elsewhere = deployment(HTTP, namespace="web")
     noted = patched(elsewhere, adopted.scaling(elsewhere, KEY, 4, 1))
