@@ -72,7 +72,7 @@ def is_in_force(cluster: Testbed, role: Object) -> bool:
 
 
 class Installed(Secured):
-    """The controller as it is installed: its arguments, its account, but on a port of this machine."""
+    """The controller as it is installed: its arguments, its account, but on this machine, as are the models."""
 
     def __init__(self, cluster: Testbed, folder: Path, given: list[str]) -> None:
         self.given = [word for word in given if not word.startswith("--api=")]
@@ -89,7 +89,8 @@ class Installed(Secured):
         config.write_text(json.dumps(document))
         return Program(
             name,
-            [HEADGATE, "controller", *self.given, "--kubeconfig", config, "--api", f"127.0.0.1:{port}", *more],
+            [HEADGATE, "controller", *self.given, "--kubeconfig", config, "--api", f"127.0.0.1:{port}",
+             "--allow-address", "127.0.0.0/8", *more],
             self.folder,
         )  # fmt: skip
 
