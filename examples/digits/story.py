@@ -53,9 +53,10 @@ class Outcome:
 
 
 class Story:
-    """The chapters, in order; each says what it saw, and nothing is judged before the end."""
+    """The chapters named, in order; each says what it saw, and nothing is judged before the end."""
 
-    def __init__(self, headgate: Headgate, screen: Screen) -> None:
+    def __init__(self, headgate: Headgate, screen: Screen, names: Iterable[str]) -> None:
+        self.names = tuple(names)
         self.headgate = headgate
         self.screen = screen
         self.ended: dict[str, str] = {}
@@ -63,7 +64,7 @@ class Story:
         self.decided_at: float | None = None
 
     def tell(self) -> None:
-        """All chapters; the first that does not come to its end is the last."""
+        """Its chapters; the first that does not come to its end is the last."""
         chapters: dict[str, Callable[[], str]] = {
             "v2": self.good_version,
             "v3": self.wrong_version,
@@ -71,9 +72,9 @@ class Story:
             "v5 flips": self.flip,
             "v5 back": self.operator_takes_it_back,
         }
-        for name, chapter in chapters.items():
+        for name in self.names:
             try:
-                self.ended[name] = chapter()
+                self.ended[name] = chapters[name]()
             except Unexpected as problem:
                 self.ended[name] = str(problem)
                 self.screen.line(str(problem), "bold red")
@@ -154,6 +155,8 @@ EXPECTED_ENDS = {
     "v5 flips": ("v5, blue-green", "v5 has 100 %"),
     "v5 back": ("v5, after the operator's rollback", "RolledBack, v2 is stable"),
 }
+ALL = tuple(EXPECTED_ENDS)
+SHORT = ("v2", "v3", "v4")
 
 
 def outcomes(
@@ -161,8 +164,9 @@ def outcomes(
     answers: list[Answer],
     v3_says: int | None,
     shut_down: Mapping[str, int | None],
+    chapters: Iterable[str] = ALL,
 ) -> list[Outcome]:
-    """What was expected and what was seen, from how the chapters ended, what users got, what v3's server counted, and
+    """What was expected and what was seen, from how these chapters ended, what users got, what v3's server counted, and
     with which exit codes Headgate's programs ended."""
     served = {version: len(measure.answered(answers, version)) for version in train.VERSIONS}
     others = sum(answer.outcome == "failed" and answer.version != "v4" for answer in answers)
@@ -171,6 +175,7 @@ def outcomes(
         *(
             Outcome(name, expected, ended.get(key, "not reached"))
             for key, (name, expected) in EXPECTED_ENDS.items()
+            if key in chapters
         ),
         Outcome("users' answers from v3", "0", str(served["v3"])),
         Outcome("the same by v3's own count", "0", "not known" if v3_says is None else str(v3_says)),
@@ -211,7 +216,7 @@ def summary(
 ) -> dict[str, Any]:
     """What goes to run-summary.json."""
     totals = summarise(answers)
-    found = outcomes(story.ended, answers, live_requests_by_own_count("v3", state), shut_down)
+    found = outcomes(story.ended, answers, live_requests_by_own_count("v3", state), shut_down, story.names)
     return {
         "outcomes": [asdict(outcome) for outcome in found],
         "requests": {"sent": totals.sent, "failed": totals.failed, "lost": totals.lost},
@@ -295,6 +300,7 @@ def main() -> None:
     parser.add_argument(
         "--cluster", action="store_true", help="on the Kubernetes API of the present kubeconfig, by kubectl"
     )
+    parser.add_argument("--short", action="store_true", help="without v5, the blue-green rollout")
     arguments = parser.parse_args()
     folder: Path = arguments.run.resolve()
     empty(folder)
@@ -306,7 +312,7 @@ def main() -> None:
         screen.line(f"{version}, {kind}: {100 * share:.1f} % of the held-out images right")
     way: type[Headgate] = Cluster if arguments.cluster else Local
     with way(folder / "state", ROLLOUT, on_change=screen.change) as headgate, screen.live:
-        story = Story(headgate, screen)
+        story = Story(headgate, screen, SHORT if arguments.short else ALL)
         try:
             shut_down = run(story, traffic_file)
         except Unexpected as problem:
