@@ -23,10 +23,11 @@ Right = tuple[str, str, str]
 
 _MADE = [("", "services"), ("apps", "deployments"), ("apps", "controllerrevisions")]
 ELSEWHERE: set[Right] = {
-    # Traffic by a gateway: tests/cluster/test_gateway.py.
+    # Traffic by a gateway: tests/cluster/test_gateway.py. To delete is what OwnerReferencesPermissionEnforcement asks for
+    # where a reference is taken off.
     *(
         ("gateway.networking.k8s.io", "httproutes", verb)
-        for verb in ("get", "list", "watch", "create", "patch", "update")
+        for verb in ("get", "list", "watch", "create", "patch", "update", "delete")
     ),
     # Versions that are InferenceServices: tests/cluster/test_inference.py.
     *(("serving.kserve.io", "inferenceservices", verb) for verb in ("list", "watch")),
