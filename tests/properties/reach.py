@@ -47,11 +47,11 @@ REVIEWED: dict[tuple[str, str, str], str] = {
         "if asked.answer is not Answer.SUCCEEDED:",
     ): "a person goes past a hook that has not answered: tests/controller/core/test_rivals.py",
     (
-        "explain.py",
-        "place",
-        "if target is not None and target.name == status.stable.name and target.identity != status.stable.identity:",
-    ): "redefining stable is refused at the edge: tests/controller/crd/test_parse.py",
-    ("explain.py", "limit_text", "case NoSlower(quantile, slower):"): "the last of a closed union",
+        "hooks.py",
+        "beside",
+        "if asked is None:",
+    ): "nothing of ours forgets what was asked: tests/controller/core/test_rivals.py restores a status that did",
+    ("explain.py", "limit_text", "case Within(of=of, at=at):"): "the last of a closed union",
 }
 """By file, function and the text of the line that the branch leaves from."""
 

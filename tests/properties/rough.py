@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 
 from controller.core import slots, steps
-from controller.core.checks import AtMost, Check, CheckResult, Lack, NoSlower, NoWorse, Verdict
+from controller.core.checks import AtMost, Check, CheckResult, Lack, NoSlower, NoWorse, Verdict, Within
 from controller.core.explain import would_roll_back
 from controller.core.machine import decide
 from controller.core.spec import FULL, OnInconclusive, WorldDrift
@@ -85,6 +85,28 @@ class RoughWorld(World):
             case "itself" if candidate is None:
                 self.stored = replace(status, candidate=Candidate(stable.name, stable.identity))
         self.seen["fault: a restore brings nonsense"] += self.stored is not status
+        self._decide_on_what_was_restored()
+
+    def a_restore_takes_from_rivals(self) -> None:
+        """The stored status has a rival in its stage without the share of it; perhaps stable is away just then, or it is
+        not known any more which hooks were asked."""
+        status = self.stored
+        stable, candidate = status.stable, status.candidate
+        if stable is None or candidate is None or not any(rival.was_issued for rival in status.rivals):
+            return
+        mine = slots.weight_of(status.slots, candidate.name)
+        alone = slots.with_weight(slots.all_to(stable.name), stable.name, candidate.name, mine)
+        self.stored = replace(status, slots=alone)
+        self.seen["fault: a restore takes from rivals"] += 1
+        self._all_do_their_part()
+        match self.choose.pick(("stable is away", "nothing was asked", "")):
+            case "stable is away":
+                self.replicas[stable.identity] = 0
+            case "nothing was asked":
+                self.stored = replace(self.stored, effects=replace(status.effects, asked=()))
+        self._decide_on_what_was_restored()
+
+    def _decide_on_what_was_restored(self) -> None:
         decision = self._decide(self.stored)
         self._record(self.stored, decision)
         self.published = decision.plan
@@ -113,6 +135,8 @@ class RoughWorld(World):
             self.errors = {"r0": error} if error else {}
             for self.is_route_unread in (False, True, False):
                 self.controller_reconciles()
+        self.asks(Verb.UNDO, first.name)
+        self.controller_reconciles()
 
     def person_meets_the_moment(self) -> None:
         """Somebody asks for just what the present step is about, or about to refuse, and it is decided at once."""
@@ -177,7 +201,7 @@ class RoughWorld(World):
         match self.choose.pick(("checks", "overrides", "drift", "capacity", *("nothing",) * 6)):
             case "checks":
                 limits = self.choose.pick(
-                    ((AtMost(0.01),), (NoWorse(), AtMost(0.1)), (NoSlower(), NoWorse()))
+                    ((AtMost(0.01),), (NoWorse(), AtMost(0.1)), (NoSlower(), NoWorse(), Within(most=1.0)))
                 )
                 checks = tuple(replace(c, limit=limits[n % len(limits)]) for n, c in enumerate(spec.checks))
                 self.spec = replace(spec, checks=checks)
@@ -265,10 +289,15 @@ class RoughWorld(World):
         self._record(self.stored, decision)
         self.published = decision.plan
         self._bring_to(decision)
-        self._all_ready()
+        self._all_do_their_part()
         self.replicas[dead] = 0
+
+    def _all_do_their_part(self) -> None:
+        """Every version is ready, and every router runs what is published."""
+        self._all_ready()
+        self.errors.clear()
         for router in self.routers.values():
-            router.seen_at, router.is_gone = self.now, False
+            router.seen_at, router.is_gone, router.pinned = self.now, False, None
             if self.published is not None:
                 router.plan, router.applied = self.published, self.published.triple
 

@@ -35,6 +35,7 @@ ROUGH = (
     ("versions_come_and_go", 1),
     ("a_leader_dies_after_a_decrease", 2),
     ("a_restore_brings_nonsense", 1),
+    ("a_restore_takes_from_rivals", 4),
     ("nothing_comes_of_it", 1),
     ("person_meets_the_moment", 2),
     ("stable_loses_its_endpoints", 1),
