@@ -264,7 +264,7 @@ def test_a_stage_that_asks_for_a_role_is_approved_by_who_may_use_it_and_by_nobod
     key = f"{whole.namespace}/{NAME}"
     whole.target("v2")
     until("the approval", lambda: (whole.status().get("stage") or "").startswith("1/3"), says=whole.says)
-    rights = ("modelrollouts", ["get", "approve"]), ("rolloutactions", ["create"])
+    rights = ("modelrollouts", ["get", "approve"]), ("rolloutactions", ["create", "get"])
     role(whole, "bob", *rights)
     role(whole, "alice", *rights, ("approvalroles", ["use"]))
     mine = ("approve", NAME, "--role", "model-owner", "-r", "looked")

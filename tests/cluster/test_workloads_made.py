@@ -352,7 +352,9 @@ def test_what_is_ours_goes_with_the_rollout_or_stays_as_it_says(
             await made.serving(only, 1)
             address = ROLLOUTS.format(namespace, "fraud")
             made.client.delete(address).raise_for_status()
-            await made.apply(known=(only,) if policy == "Delete" else ())  # as of a spec that is accepted no more
+            await made.apply(
+                known=(only,) if policy == "Delete" else ()
+            )  # as of a spec that is accepted no more
             merge = {"Content-Type": "application/merge-patch+json"}
             made.client.patch(
                 address, json={"metadata": {"finalizers": None}}, headers=merge
