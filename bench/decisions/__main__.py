@@ -128,12 +128,16 @@ def table(title: str, found: Iterable[Cell], *, is_good: bool) -> list[str]:
 
 def _words(cell: Cell, *, is_good: bool) -> str:
     if is_good:
-        return f"{100 * cell.share:.2g} % (≤ {100 * cell.upper:.2g})"
+        return f"{_percent(cell.share)} % (≤ {_percent(cell.upper)})"
     if not cell.seconds:
         return "never"
     missed = cell.rollouts - len(cell.seconds)
     said = f"{at(cell.seconds, 0.5):.0f} / {at(cell.seconds, 0.95):.0f} s, {at(cell.excess, 0.5):,.0f} failed"
-    return said + (f", {100 * missed / cell.rollouts:.2g} % missed" if missed else "")
+    return said + (f", {_percent(missed / cell.rollouts)} % missed" if missed else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}"
 
 
 # --- targets -------------------------------------------------------------------------------------------------------
