@@ -58,6 +58,15 @@ def test_a_router_that_restarts_begins_anew_and_adds_nothing_that_was_counted():
     )
 
 
+def test_what_a_router_counted_in_a_new_life_before_its_first_report_is_no_tick_even_if_it_is_more():
+    router = Router()
+    known = after(60, [router])
+    router.restart("boot-2", START + 60)
+    router.count(STABLE.identity, 1_000_000, 900_000, 500_000, 10_000)
+    again = learned(known, STABLE.identity, router.report(START + 61), START + 61)
+    assert again.dispersion == known.dispersion
+
+
 def test_counters_that_make_no_sense_are_left_out():
     router = Router()
     known = after(60, [router])
