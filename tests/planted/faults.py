@@ -661,15 +661,15 @@ JUDGE = (
     ),
     Fault(
         "analysis/judge.py",
-        "alpha = context.alpha * context.share",
-        "alpha = context.alpha",
+        "own = alpha * share",
+        "own = alpha",
         "Eight checks raise the chance that a good version is rolled back eightfold.",
-        inside="_alpha",
+        inside="alpha_of",
     ),
     Fault(
         "analysis/judge.py",
-        "return alpha / 2 if key == WHOLE else alpha / 2 / SLICES_MAX",
-        "return alpha / 2",
+        "return own / 2 if key == WHOLE else own / 2 / SLICES_MAX",
+        "return own / 2",
         "Thirty slices, each tested at full alpha, find something wrong with every version.",
     ),
     Fault(

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from controller.core.analysis import latency
-from controller.core.analysis.dispersion import ASSUMED
-from controller.core.analysis.engine import BETTER, PASS_ALPHA, WORSE, Evidence, Tolerance
-from controller.core.analysis.judge import CLIP_BLOCKS, CLIP_BLOCKS_OF_SKEW, share_of, tolerance_of
+from controller.core.analysis.engine import BETTER, PASS_ALPHA, WORSE, Evidence, Rules, Tolerance, clip
+from controller.core.analysis.judge import alpha_of, rules_of, share_of, tolerance_of
 from controller.core.analysis.state import WHOLE, AnalysisState, CheckState, Line
 from controller.core.checks import Check, Metric, Within
 
@@ -31,7 +30,7 @@ def arithmetic(
     known = state.checks.get(check.name)
     if isinstance(check.limit, Within):
         return tuple(_gauge(check.limit, known))
-    return tuple(_counters(check, known, alpha * share_of(check, checks), alpha))
+    return tuple(_counters(check, known, alpha, share_of(check, checks)))
 
 
 def _gauge(within: Within, known: CheckState | None) -> Iterator[Term]:
@@ -46,7 +45,8 @@ def _gauge(within: Within, known: CheckState | None) -> Iterator[Term]:
     yield Term("measured", beyond + ("" if value is None else f"; the newest value is {value:.6g}"))
 
 
-def _counters(check: Check, known: CheckState | None, own: float, alpha: float) -> Iterator[Term]:
+def _counters(check: Check, known: CheckState | None, alpha: float, share: float) -> Iterator[Term]:
+    own = alpha_of(check, WHOLE, alpha, share)
     yield Term(
         "alpha",
         f"{own:.3g} of the rollout's {alpha:.3g}: it fails when the product is {1 / own:,.0f} or more",
@@ -60,8 +60,8 @@ def _counters(check: Check, known: CheckState | None, own: float, alpha: float) 
     if known is None or line is None:
         yield Term("counted", "nothing yet")
         return
-    yield from _evidence(check, known, line, tolerance, own, alpha)
-    yield from _slices(known, own)
+    yield from _evidence(check, known, line, rules_of(check, known, WHOLE, tolerance, alpha, share))
+    yield from _slices(known)
 
 
 def _tolerated(check: Check, tolerance: Tolerance, known: CheckState | None) -> str:
@@ -74,22 +74,18 @@ def _tolerated(check: Check, tolerance: Tolerance, known: CheckState | None) -> 
     return said
 
 
-def _evidence(
-    check: Check, known: CheckState, line: Line, tolerance: Tolerance, own: float, alpha: float
-) -> Iterator[Term]:
-    evidence = line.evidence
+def _evidence(check: Check, known: CheckState, line: Line, rules: Rules) -> Iterator[Term]:
+    evidence, needed = line.evidence, 1 / rules.alpha
     yield Term("counted", _counted(evidence))
     yield Term("open block", _open(line))
-    phi = known.dispersion.phi if check.metric in (Metric.ERRORS, Metric.LATENCY) else ASSUMED
     how = "learned from stable's two halves" if known.dispersion.is_known else "assumed: not known yet"
-    yield Term("dispersion", f"φ = {phi:.3g} ({how}): every logarithm is divided by it")
-    blocks = CLIP_BLOCKS + CLIP_BLOCKS_OF_SKEW * known.skew
-    yield Term("clip", f"one block multiplies by {math.exp((math.log(1 / own) + 2.5) / blocks):,.3g} at most")
-    yield Term("fail", _product(evidence.worse, WORSE, 1 / own, "times what is tolerated"))
-    if not tolerance.is_absolute and check.metric is not Metric.DISAGREEMENT:
-        yield Term("hold", _product(evidence.strict, WORSE, 1 / own, "times stable's share"))
+    yield Term("dispersion", f"φ = {rules.dispersion:.3g} ({how}): every logarithm is divided by it")
+    yield Term("clip", f"one block multiplies by {math.exp(clip(rules)):,.3g} at most")
+    yield Term("fail", _product(evidence.worse, WORSE, needed, "times what is tolerated"))
+    if rules.strict:
+        yield Term("hold", _product(evidence.strict, WORSE, needed, "times stable's share"))
     yield Term("pass", _product(evidence.better, BETTER, 1 / PASS_ALPHA, "of what is tolerated"))
-    yield Term("interval", _interval(evidence, tolerance, alpha))
+    yield Term("interval", _interval(evidence, rules.tolerance, rules.interval_alpha))
 
 
 def _counted(evidence: Evidence) -> str:
@@ -139,7 +135,7 @@ def _interval(evidence: Evidence, tolerance: Tolerance, alpha: float) -> str:
     return f"[{100 * evidence.low:+.3f}, {100 * evidence.high:+.3f}] pp {what}, at any time, with {100 * (1 - alpha):.4g} %"
 
 
-def _slices(known: CheckState, own: float) -> Iterator[Term]:
+def _slices(known: CheckState) -> Iterator[Term]:
     """The slices that come nearest to a Fail, at most five."""
     slices = [(name, sum(line.evidence.worse), line) for name, line in known.lines.items() if name != WHOLE]
     for name, product, line in sorted(slices, key=lambda one: -one[1])[:5]:

@@ -176,7 +176,7 @@ def _fail_products(
     """Margin and strict; clipped, unless this is the second catastrophic block in a row."""
     onset = start_mass(evidence.blocks, evidence.changes_spent, changes)
     is_clipped = not (catastrophic and evidence.catastrophic)
-    limit = (math.log(1 / rules.alpha) + 2.5) / rules.clip_blocks if is_clipped else _EXP_MAX
+    limit = clip(rules) if is_clipped else _EXP_MAX
     cap = CEILING / rules.alpha
     gains = log_gains(block, rules.tolerance, WORSE)
     worse = _multiply(evidence.worse, gains, onset, limit, rules.dispersion, cap)
@@ -184,6 +184,11 @@ def _fail_products(
         return worse, evidence.strict
     gains = log_gains(block, NO_WORSE_AT_ALL, WORSE)
     return worse, _multiply(evidence.strict, gains, onset, limit, rules.dispersion, cap)
+
+
+def clip(rules: Rules) -> float:
+    """How much one block adds at most to the logarithm of a product that may fail a version."""
+    return (math.log(1 / rules.alpha) + 2.5) / rules.clip_blocks
 
 
 def pass_products(evidence: Evidence, block: Tally, in_outage: bool, rules: Rules) -> tuple[float, ...]:

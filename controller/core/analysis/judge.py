@@ -300,25 +300,28 @@ def tolerance_of(check: Check, boundary: Boundary | None) -> Tolerance | str:
     return f"{check.metric} cannot be judged by {type(check.limit).__name__}: say another limit"
 
 
-def _rules(check: Check, state: CheckState, key: str, tolerance: Tolerance, context: _Context) -> Rules:
+def rules_of(
+    check: Check, state: CheckState, key: str, tolerance: Tolerance, alpha: float, share: float
+) -> Rules:
+    """What the blocks of the check's line `key` are judged by; the check has `share` of the rollout's `alpha`."""
     is_strict = check.metric is not Metric.DISAGREEMENT and not tolerance.is_absolute
     has_halves = check.metric in (Metric.ERRORS, Metric.LATENCY)
     return Rules(
         tolerance=tolerance,
-        alpha=_alpha(check, key, context),
-        interval_alpha=context.alpha,
+        alpha=alpha_of(check, key, alpha, share),
+        interval_alpha=alpha,
         dispersion=state.dispersion.phi if has_halves else ASSUMED,
         clip_blocks=CLIP_BLOCKS + CLIP_BLOCKS_OF_SKEW * state.skew,
         strict=is_strict,
     )
 
 
-def _alpha(check: Check, key: str, context: _Context) -> float:
+def alpha_of(check: Check, key: str, alpha: float, share: float) -> float:
     """The alpha of one line: a check with slices gives half to the whole and half to all slices, equally."""
-    alpha = context.alpha * context.share
+    own = alpha * share
     if not check.per_slice:
-        return alpha
-    return alpha / 2 if key == WHOLE else alpha / 2 / SLICES_MAX
+        return own
+    return own / 2 if key == WHOLE else own / 2 / SLICES_MAX
 
 
 def _add_tick(
@@ -355,7 +358,7 @@ def _closed(
     line = state.lines[key]
     if not is_usable(line.block, tolerance):
         return line
-    rules = _rules(check, state, key, tolerance, context)
+    rules = rules_of(check, state, key, tolerance, context.alpha, context.share)
     evidence = add_block(line.evidence, line.block, state.changes, rules)
     failed = evidence.is_worse_than_tolerated(rules.alpha)
     return Line(evidence, NOTHING, now, failed)
@@ -399,7 +402,7 @@ def _verdict(check: Check, line: Line, lack: str, context: _Context, key: str) -
     """Verdict, why in words, and whether no increase may follow although nothing failed."""
     if line.has_failed:
         return Verdict.FAIL, "", False
-    is_worse = line.evidence.is_worse_than_stable(_alpha(check, key, context))
+    is_worse = line.evidence.is_worse_than_stable(alpha_of(check, key, context.alpha, context.share))
     is_within = line.evidence.is_within_tolerance()
     if lack:
         return Verdict.INCONCLUSIVE, lack, (is_worse and not is_within) or line.evidence.in_outage

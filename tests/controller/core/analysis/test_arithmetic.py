@@ -89,5 +89,7 @@ def test_the_slices_nearest_to_a_fail_come_last():
         router.compare(100, 2, {"digit=4": (10, 1), "digit=5": (90, 1)})
         result = judged.look(START + second, router)
     assert result.verdict is not Verdict.FAIL
-    names = [term.name for term in arithmetic(check, (check,), judged.state, 0.01)]
+    told = arithmetic(check, (check,), judged.state, 0.01)
+    assert told[0].text.startswith("0.005 of the rollout's 0.01"), "the other half is for the slices"
+    names = [term.name for term in told]
     assert names[-2:] == ["slice digit=4", "slice digit=5"]
