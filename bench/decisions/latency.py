@@ -7,14 +7,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.decisions.rules import ALPHA, OURS, ROLES, START
+from bench.decisions.rules import ALPHA, OURS, ROLES, START, telemetry
 from bench.decisions.worlds import SECONDS
 from controller.core.analysis.inputs import Inputs, StepContext
 from controller.core.analysis.judge import judge
 from controller.core.analysis.state import FRESH
 from controller.core.checks import Check, Metric, NoSlower, Verdict
 from headgate.histogram import BOUNDS_S, BUCKETS
-from headgate.wire.telemetry import Outcomes, Telemetry, VersionCounters
+from headgate.wire.telemetry import Outcomes
 
 MEDIAN_S: Final = 0.05
 SIGMA: Final = 0.5
@@ -40,7 +40,13 @@ def seconds_to_fail(slower: float, seed: int) -> int | None:
             candidate += rng.multinomial(25, slow)
         if second < 0 or second % 5:
             continue
-        report = _report(second, stable, half, candidate)
+        report = telemetry(
+            stable=_outcomes(stable),
+            half=_outcomes(half),
+            candidate=_outcomes(candidate),
+            begun_s=-BEFORE_S,
+            at_s=second,
+        )
         inputs = Inputs((report,))
         state, (result,) = judge(CHECKS, ("latency",), ROLES, state, inputs, STEP, ALPHA, START + second)
         if result.verdict is Verdict.FAIL:
@@ -53,22 +59,6 @@ def _shares(median_s: float) -> NDArray[np.float64]:
     law = NormalDist(math.log(median_s), SIGMA)
     edges = [0.0, *(law.cdf(math.log(bound)) for bound in BOUNDS_S), 1.0]
     return np.asarray(np.diff(edges))
-
-
-def _report(second: int, stable: Buckets, half: Buckets, candidate: Buckets) -> Telemetry:
-    versions = (
-        VersionCounters(version="v7", identity="stable", picked=_outcomes(stable), half=_outcomes(half)),
-        VersionCounters(version="v8", identity="candidate", picked=_outcomes(candidate)),
-    )
-    return Telemetry(
-        rollout="bench/world",
-        router="r",
-        boot="b",
-        started_at=START - BEFORE_S,
-        at=START + second,
-        applied="1.1.0",
-        versions=versions,
-    )
 
 
 def _outcomes(histogram: Buckets) -> Outcomes:

@@ -3,7 +3,7 @@
 Each is given the same traffic and says at which second it rolls back, if it does, and whether it would promote at the end.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
@@ -80,40 +80,45 @@ def known_before(traffic: Traffic) -> Dispersion:
     return known
 
 
-def _reports(traffic: Traffic, every_s: int):  # type: ignore[no-untyped-def]
+def _reports(traffic: Traffic, every_s: int) -> Iterator[tuple[int, list[Telemetry]]]:
     """(second, what a router reports then for each check), from its start on, when it had counted nothing."""
     boot, begun = 0, 0
-    yield 0, [_report(traffic, check, boot, 0, 0, 0) for check in range(CHECKS)]
+    yield 0, [_report(traffic, check, boot, 0, 0) for check in range(CHECKS)]
     for second in range(1, SECONDS + 1):
         if second in traffic.restarts_at:
             boot, begun = boot + 1, second
         if second % every_s == 0:
-            yield second, [_report(traffic, check, boot, begun, second, second) for check in range(CHECKS)]
+            yield second, [_report(traffic, check, boot, begun, second) for check in range(CHECKS)]
 
 
-def _report(traffic: Traffic, check: int, boot: int, begun: int, second: int, at: int) -> Telemetry:
+def _report(traffic: Traffic, check: int, boot: int, begun: int, second: int) -> Telemetry:
     def total(counts: Counts) -> int:
         return int(counts[begun:second].sum())
 
+    return telemetry(
+        stable=Outcomes(total(traffic.reference), total(traffic.reference_failed[check])),
+        half=Outcomes(total(traffic.half), total(traffic.half_failed[check])),
+        candidate=Outcomes(total(traffic.requests), total(traffic.failed[check])),
+        begun_s=begun,
+        at_s=second,
+        boot=str(boot),
+    )
+
+
+def telemetry(
+    *, stable: Outcomes, half: Outcomes, candidate: Outcomes, begun_s: int, at_s: int, boot: str = "b"
+) -> Telemetry:
+    """What the one router reports; seconds after `START`."""
     versions = (
-        VersionCounters(
-            version="v7",
-            identity="stable",
-            picked=Outcomes(total(traffic.reference), total(traffic.reference_failed[check])),
-            half=Outcomes(total(traffic.half), total(traffic.half_failed[check])),
-        ),
-        VersionCounters(
-            version="v8",
-            identity="candidate",
-            picked=Outcomes(total(traffic.requests), total(traffic.failed[check])),
-        ),
+        VersionCounters(version="v7", identity="stable", picked=stable, half=half),
+        VersionCounters(version="v8", identity="candidate", picked=candidate),
     )
     return Telemetry(
         rollout="bench/world",
         router="r",
-        boot=str(boot),
-        started_at=START + begun,
-        at=START + at,
+        boot=boot,
+        started_at=START + begun_s,
+        at=START + at_s,
         applied="1.1.0",
         versions=versions,
     )

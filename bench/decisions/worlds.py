@@ -6,7 +6,7 @@ happens to both. All is drawn beforehand from one seed, so that each rule sees t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,12 +143,12 @@ def _later(counts: Counts, seconds: int) -> Counts:
     return moved
 
 
-def _null(name: str, stable: float, **more: object) -> tuple[World, World]:
+def _null(name: str, stable: float, **more: Any) -> tuple[World, World]:
     """An equal candidate, and one at the edge of what is tolerated, in all checks."""
     edge = tolerated(stable)
     return (
-        World(f"{name}, equal", stable, stable, **more),  # type: ignore[arg-type]
-        World(f"{name}, at the edge", stable, edge, bad=CHECKS, **more),  # type: ignore[arg-type]
+        World(f"{name}, equal", stable, stable, **more),
+        World(f"{name}, at the edge", stable, edge, bad=CHECKS, **more),
     )
 
 
