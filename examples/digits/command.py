@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -84,7 +85,7 @@ class Seen:
 
 
 @dataclass
-class Headgate:
+class Headgate(ABC):
     """What every way to run Headgate has in common: a rollout that is watched, with everything that is kept in `state`."""
 
     CALLED: ClassVar[tuple[str, ...]]
@@ -101,34 +102,34 @@ class Headgate:
     _watch: subprocess.Popen[str] | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
+    @abstractmethod
     def begin(self, file: Path) -> None:
         """Start all that is needed for the rollout in `file`, until clients can be sent to `router`; begin to watch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, file: Path) -> None:
         """Apply the rollout in `file`, another form of the first."""
-        raise NotImplementedError
 
     def applies(self, file: str) -> tuple[str, ...]:
         """The command that a person types for that."""
         return (*self.FIRST[:1], "apply", "-f", file)
 
+    @abstractmethod
     def typed(self, *arguments: str) -> tuple[str, ...]:
         """The whole command line of a verb of Headgate."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reports(self, state: Path) -> tuple[str, ...]:
         """The command that shows the comparison records, where everything is kept in `state`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> dict[str, int | None]:
         """Stop all that was started, cleanly; the exit code of each program of Headgate, None if it never ran."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def logs(self) -> tuple[Path, ...]:
         """Where to look when something did not happen."""
-        raise NotImplementedError
 
     def verb(self, *arguments: str) -> None:
         """Run one verb of Headgate to its end; raises Unexpected unless it ends with 0."""
